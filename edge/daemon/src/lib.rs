@@ -1,0 +1,1 @@
+//! Role edge: shards, listeners, sessions, scan slots

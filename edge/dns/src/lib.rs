@@ -1,0 +1,1 @@
+//! DNS without I/O: messages, zones, block lists, cache, resolver

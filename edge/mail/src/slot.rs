@@ -1,0 +1,33 @@
+//! How a message lies in its slot of the arena.
+//!
+//! ```text
+//!   0                          envelope end        trace start      SLOT_HEAD_BYTES          body end
+//!   +--------------------------+- - - - - - - - - -+----------------+------------------------+- - -
+//!   | envelope (see envelope)  | free              | trace fields   | body: header + content |
+//!   +--------------------------+- - - - - - - - - -+----------------+------------------------+- - -
+//!                                                   <---------- the message, one range ------>
+//! ```
+//!
+//! The body is received at [`BODY_OFFSET`](crate::limits::SLOT_HEAD_BYTES), in wire form (CRLF line ends, dots unstuffed). The trace fields are written
+//! before it, ending where it begins, so that the finished message is one contiguous range that scanner and
+//! journal read where it lies. Fields added later (X-Spam-...) go before the ones already there.
+
+use crate::limits::{ENVELOPE_BYTES_MAX, SLOT_HEAD_BYTES, TRACE_BYTES_MAX};
+
+/// Where the message begins in a slot whose trace fields take `trace_bytes`; `None` if they do not fit.
+#[must_use]
+pub fn message_offset(trace_bytes: usize) -> Option<usize> {
+    (trace_bytes <= TRACE_BYTES_MAX).then(|| SLOT_HEAD_BYTES - trace_bytes)
+}
+
+/// Puts header fields before the message that begins at `message_offset`; gives the new beginning.
+///
+/// `None`, and nothing is changed, if the fields do not fit in what is left of the room for trace fields.
+pub fn prepend(slot: &mut [u8], message_offset: usize, fields: &[u8]) -> Option<usize> {
+    let start = message_offset.checked_sub(fields.len())?;
+    if start < ENVELOPE_BYTES_MAX || message_offset > SLOT_HEAD_BYTES {
+        return None;
+    }
+    slot.get_mut(start..message_offset)?.copy_from_slice(fields);
+    Some(start)
+}

@@ -1,0 +1,1 @@
+//! Which verdict and which check gives which reply

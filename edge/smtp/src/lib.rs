@@ -1,0 +1,1 @@
+//! SMTP (RFC 5321 and extensions) without I/O: server session and client half

@@ -1,0 +1,1 @@
+//! Sockets to cores: TLS, DNS sockets and doorbells on glommio

@@ -1,0 +1,1 @@
+//! Role scan: workers without network or mail files

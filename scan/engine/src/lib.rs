@@ -1,0 +1,1 @@
+//! Engines that judge a mail: YARA-X, Bayes, GTUBE, structure

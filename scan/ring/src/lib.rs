@@ -1,0 +1,1 @@
+//! Shared-memory arena and descriptor rings between processes that distrust each other

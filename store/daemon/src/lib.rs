@@ -1,0 +1,1 @@
+//! Roles store and send

@@ -1,0 +1,1 @@
+//! Domains, accounts, aliases: SQLite, and the snapshot every shard maps

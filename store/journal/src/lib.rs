@@ -1,0 +1,1 @@
+//! Append-only journal with group commit; mints Durable

@@ -1,0 +1,1 @@
+//! Maildir++ names and delivery

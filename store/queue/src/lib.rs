@@ -1,0 +1,1 @@
+//! Outbound schedule, retries and bounces; time is an argument
