@@ -1,1 +1,25 @@
-//! What the supervisor and its children say to each other
+//! What the supervisor and its children say to each other.
+//!
+//! Every child is started with one end of a `SOCK_SEQPACKET` unix socket as file descriptor 3. Messages are
+//! JSON, one a packet, with file descriptors beside them (SCM_RIGHTS): listening sockets, shared pages,
+//! doorbells, the directory's snapshot. Nothing here is on the way of a mail; a child whose supervisor is
+//! gone reads the end of the stream and drains.
+//!
+//! ```text
+//!   supervisor                                child
+//!     Launch + fds  ------------------------>  maps, binds to its cores
+//!     <------------------------ Ready + arenas (a producer's slots)
+//!     Attach + pages + doorbell ------------>  a link to another child, made anew whenever either restarts
+//!     Directory + snapshot ----------------->  swapped between two messages
+//!     Reload, Ask, Drain ------------------->
+//!     <------------------------ Answer, Alarm, Fatal, Drained
+//! ```
+
+pub mod child;
+pub mod message;
+pub mod socket;
+pub mod stats;
+
+pub use child::{Child, ChildSender, ShardResources};
+pub use message::{Attach, Endpoint, FromChild, Launch, ListenerName, ListenerSpec, Role, Side, ToChild};
+pub use stats::{Counter, Gauge, StatsPage};

@@ -1,0 +1,253 @@
+//! Counters in shared memory: one page a shard, written by that shard alone, read by the supervisor.
+//!
+//! A count is a relaxed load and store in the shard's own cache line: no lock, no system call. The reader may see a
+//! value a moment old, never a torn one (aligned 64-bit atomics).
+//!
+//! Layout: 512 little-endian u64: counters from 0, gauges from [`GAUGE_OFFSET`].
+
+#![allow(unsafe_code)] // maps a page that another process reads
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of a page.
+pub const STATS_BYTES: usize = 4096;
+const WORDS: usize = STATS_BYTES / 8;
+/// Index of the first gauge.
+pub const GAUGE_OFFSET: usize = 256;
+
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $help:literal])+ $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum $name { $($(#[doc = $help])+ $variant,)+ }
+        impl $name {
+            /// All of them, in the order of the page.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// The name in metrics and `postring status`.
+            #[must_use]
+            pub fn name(self) -> &'static str { match self { $(Self::$variant => $text,)+ } }
+            /// What it says, for people.
+            #[must_use]
+            pub fn help(self) -> &'static str { match self { $(Self::$variant => concat!($($help),+).trim_ascii(),)+ } }
+        }
+    };
+}
+
+table! {
+    /// What only grows.
+    Counter {
+        /// Connections accepted.
+        Connections = "connections_total",
+        /// Connections refused at once: limits or the block list.
+        ConnectionsRefused = "connections_refused_total",
+        /// Connections refused because the local block list names their address.
+        BlockListHits = "block_list_hits_total",
+        /// Messages answered 250 at the last dot.
+        MessagesAccepted = "messages_accepted_total",
+        /// Messages answered 5xx at the last dot.
+        MessagesRejected = "messages_rejected_total",
+        /// Messages answered 4xx at the last dot.
+        MessagesDeferred = "messages_deferred_total",
+        /// Bytes of messages received.
+        BytesReceived = "message_bytes_received_total",
+        /// Recipients accepted at RCPT.
+        RecipientsAccepted = "recipients_accepted_total",
+        /// Recipients refused at RCPT.
+        RecipientsRefused = "recipients_refused_total",
+        /// TLS handshakes done.
+        TlsHandshakes = "tls_handshakes_total",
+        /// TLS handshakes failed.
+        TlsFailures = "tls_failures_total",
+        /// Logins that succeeded.
+        AuthSuccesses = "auth_successes_total",
+        /// Logins that failed.
+        AuthFailures = "auth_failures_total",
+        /// Scans done.
+        Scans = "scans_total",
+        /// Scans that failed or were given up.
+        ScansFailed = "scans_failed_total",
+        /// Messages a malware engine was certain of.
+        ScanMalware = "scan_malware_total",
+        /// Microseconds spent in engines.
+        ScanMicroseconds = "scan_microseconds_total",
+        /// Group commits of the journal.
+        JournalCommits = "journal_commits_total",
+        /// Records in the journal.
+        JournalRecords = "journal_records_total",
+        /// Bytes in the journal.
+        JournalBytes = "journal_bytes_total",
+        /// Files made in mailboxes.
+        MailboxFiles = "mailbox_files_total",
+        /// Messages the store refused (full, failed).
+        StoreRefusals = "store_refusals_total",
+        /// DNS queries received.
+        DnsQueries = "dns_queries_total",
+        /// DNS answers sent.
+        DnsAnswers = "dns_answers_total",
+        /// DNS questions sent to forwarders.
+        DnsForwards = "dns_forwards_total",
+        /// Outbound deliveries that succeeded, a recipient each.
+        OutboundDelivered = "outbound_delivered_total",
+        /// Outbound attempts put off, a recipient each.
+        OutboundDeferred = "outbound_deferred_total",
+        /// Outbound recipients bounced.
+        OutboundBounced = "outbound_bounced_total",
+        /// Peers that broke the ring's rules.
+        PeersLied = "peers_lied_total",
+    }
+}
+
+table! {
+    /// What goes up and down.
+    Gauge {
+        /// Connections open now.
+        ConnectionsOpen = "connections_open",
+        /// Slots of the arena in use.
+        SlotsInUse = "slots_in_use",
+        /// Messages in the journal whose mailbox files are still to be made.
+        StoreBacklog = "store_backlog",
+        /// Messages in the outbound queue.
+        QueueMessages = "queue_messages",
+        /// 1 if the volume refused an fsync: nothing is acknowledged any more.
+        VolumeFailed = "volume_failed",
+    }
+}
+
+/// One shard's page; the writing or the reading end.
+#[derive(Debug)]
+pub struct StatsPage {
+    words: NonNull<AtomicU64>,
+}
+
+// SAFETY: the page is only touched through atomics, and the mapping lives as long as the value.
+unsafe impl Send for StatsPage {}
+// SAFETY: as above.
+unsafe impl Sync for StatsPage {}
+
+impl StatsPage {
+    /// A new page, zeroed, its size sealed.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn create() -> io::Result<OwnedFd> {
+        let fd = rustix::fs::memfd_create("postring-stats", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, STATS_BYTES as u64)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
+        Ok(fd)
+    }
+
+    /// Maps the page for its writer.
+    ///
+    /// # Errors
+    /// Not a page made by [`StatsPage::create`].
+    pub fn map(fd: impl AsFd) -> io::Result<Self> {
+        Self::map_with(fd, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Maps the page for a reader; `add` and `set` must not be called on it (they would fault).
+    ///
+    /// # Errors
+    /// Not a page made by [`StatsPage::create`].
+    pub fn map_for_reading(fd: impl AsFd) -> io::Result<StatsReader> {
+        Self::map_with(fd, ProtFlags::READ).map(StatsReader)
+    }
+
+    fn map_with(fd: impl AsFd, protection: ProtFlags) -> io::Result<Self> {
+        let size = rustix::fs::fstat(&fd)?.st_size;
+        let seals = rustix::fs::fcntl_get_seals(&fd)?;
+        if usize::try_from(size).ok() != Some(STATS_BYTES) || !seals.contains(SealFlags::SHRINK) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a statistics page"));
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice; the size is checked and sealed against shrinking.
+        let address = unsafe { rustix::mm::mmap(std::ptr::null_mut(), STATS_BYTES, protection, MapFlags::SHARED, &fd, 0)? };
+        let words = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap gave null"))?;
+        Ok(Self { words })
+    }
+
+    fn word(&self, index: usize) -> &AtomicU64 {
+        debug_assert!(index < WORDS);
+        // SAFETY: index is below WORDS (enum tables are far shorter), the mapping is page aligned and lives as long as self.
+        unsafe { self.words.add(index % WORDS).as_ref() }
+    }
+
+    /// Adds to a counter. One writer a page: load and store instead of a locked add.
+    pub fn add(&self, counter: Counter, amount: u64) {
+        let word = self.word(counter as usize);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, gauge: Gauge, value: u64) {
+        self.word(GAUGE_OFFSET + gauge as usize).store(value, Ordering::Relaxed);
+    }
+
+    /// Reads a counter.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.word(counter as usize).load(Ordering::Relaxed)
+    }
+
+    /// Reads a gauge.
+    #[must_use]
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.word(GAUGE_OFFSET + gauge as usize).load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for StatsPage {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map_with`, whose only owner ends here.
+        let unmapped = unsafe { rustix::mm::munmap(self.words.as_ptr().cast(), STATS_BYTES) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// The reading end of a page.
+#[derive(Debug)]
+pub struct StatsReader(StatsPage);
+
+impl StatsReader {
+    /// Reads a counter.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.0.counter(counter)
+    }
+
+    /// Reads a gauge.
+    #[must_use]
+    pub fn gauge(&self, gauge: Gauge) -> u64 {
+        self.0.gauge(gauge)
+    }
+}
+
+const _: () = assert!(Counter::ALL.len() <= GAUGE_OFFSET && GAUGE_OFFSET + Gauge::ALL.len() <= WORDS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reader_sees_what_the_writer_counted() {
+        let fd = StatsPage::create().unwrap();
+        let page = StatsPage::map(&fd).unwrap();
+        let reader = StatsPage::map_for_reading(&fd).unwrap();
+        page.add(Counter::Scans, 2);
+        page.add(Counter::Scans, 3);
+        page.set(Gauge::QueueMessages, 7);
+        assert_eq!((reader.counter(Counter::Scans), reader.gauge(Gauge::QueueMessages)), (5, 7));
+        assert_eq!(Counter::Scans.name(), "scans_total");
+        assert_eq!(Counter::Scans.help(), "Scans done.");
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_refused() {
+        let fd = rustix::fs::memfd_create("x", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        assert!(StatsPage::map(&fd).is_err());
+    }
+}
