@@ -11,6 +11,7 @@ pub mod reply;
 pub mod slot;
 pub mod verdict;
 mod wire;
+pub mod work;
 
 pub use clock::Now;
 pub use reply::{EnhancedStatus, Reply};
