@@ -1,0 +1,171 @@
+//! What an administrator can set of the edge, and what the supervisor hands to an edge process.
+//!
+//! The doc comment of a field is its manual: the reference is made from it.
+
+use postring_mail::limits;
+use postring_policy::PolicyConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// `[edge]`: the SMTP front end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeConfig {
+    /// Largest message taken, bytes (SIZE, RFC 1870). Default 35 MiB, at most 39 MiB: what hosters allow today; a slot of the
+    /// arena must hold it.
+    pub message_bytes_max: u64,
+    /// Recipients of one message; more are answered 452 4.5.3. Default 100, at most 100: what RFC 5321 section 4.5.3.1.8 asks for.
+    pub recipients_max: usize,
+    /// Connections at once for one shard; more are answered 421 4.3.2. Default 40000.
+    pub connections_max: usize,
+    /// Connections at once from one address for one shard; more are answered 421 4.7.0. Default 100: a big sender opens
+    /// tens, only an attacker or a test needs more. Loopback addresses are not limited.
+    pub connections_per_address_max: usize,
+    /// Ask for the client's name (PTR) at connect, for the Received field. Default true; it costs a DNS question a
+    /// connection and never delays the dialogue.
+    pub reverse_lookup: bool,
+    /// Scan messages before the answer to the last dot. Default true. With false nothing is refused for its content.
+    pub scan: bool,
+    /// Slots for messages up to 48 KiB, a shard. Default 1024: memory is used only while a message is under way.
+    pub slots_small: u32,
+    /// Slots for messages up to 1 MiB, a shard. Default 64.
+    pub slots_medium: u32,
+    /// Slots for the largest messages, a shard. Default 8. When all are taken, further messages are answered 452.
+    pub slots_large: u32,
+}
+
+impl Default for EdgeConfig {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: limits::MESSAGE_BYTES_DEFAULT,
+            recipients_max: limits::RECIPIENTS_MAX,
+            connections_max: limits::CONNECTIONS_PER_SHARD_MAX,
+            connections_per_address_max: 100,
+            reverse_lookup: true,
+            scan: true,
+            slots_small: 1024,
+            slots_medium: 64,
+            slots_large: 8,
+        }
+    }
+}
+
+impl EdgeConfig {
+    /// Says what does not fit together.
+    ///
+    /// # Errors
+    /// One line: the key, its value, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        if !(64 * 1024..=limits::MESSAGE_BYTES_CEILING).contains(&self.message_bytes_max) {
+            return Err(format!(
+                "edge.message_bytes_max = {}: give a number of bytes from 65536 to {}",
+                self.message_bytes_max,
+                limits::MESSAGE_BYTES_CEILING
+            ));
+        }
+        if !(1..=limits::RECIPIENTS_MAX).contains(&self.recipients_max) {
+            return Err(format!(
+                "edge.recipients_max = {}: give a number from 1 to {}",
+                self.recipients_max,
+                limits::RECIPIENTS_MAX
+            ));
+        }
+        if !(1..=limits::CONNECTIONS_PER_SHARD_MAX).contains(&self.connections_max) || self.connections_per_address_max == 0 {
+            return Err(format!(
+                "edge.connections_max = {}, edge.connections_per_address_max = {}: give numbers from 1 to {}",
+                self.connections_max,
+                self.connections_per_address_max,
+                limits::CONNECTIONS_PER_SHARD_MAX
+            ));
+        }
+        let slots = [self.slots_small, self.slots_medium, self.slots_large];
+        if slots.iter().any(|count| !(1..=65_536).contains(count)) {
+            return Err("edge.slots_small, slots_medium, slots_large: give numbers from 1 to 65536".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// `[dns]`: zones we serve, lists we consult, and whom we ask.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsConfig {
+    /// Servers that answer for the rest of the world, `address` or `address:port`; or `["system"]` for those of /etc/resolv.conf.
+    /// Default empty: only our own zones and static hosts are known, every other look-up is a temporary failure.
+    pub forwarders: Vec<String>,
+    /// Zone files (RFC 1035 section 5) by the zone's name, answered with authority.
+    pub zones: BTreeMap<String, PathBuf>,
+    /// Block lists consulted at connect and served as zones, by the zone's name.
+    pub block_lists: BTreeMap<String, BlockListConfig>,
+    /// Networks that may ask for names outside our zones, `address` or `address/prefix`. Default loopback only: never an open resolver.
+    pub recursion: Vec<String>,
+    /// Fixed addresses of names; they win over every other source.
+    pub hosts: BTreeMap<String, Vec<IpAddr>>,
+}
+
+/// One local block list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockListConfig {
+    /// The list's file in rbldnsd's format.
+    pub file: PathBuf,
+    /// `"ip4set"` (addresses) or `"dnset"` (names).
+    pub format: String,
+    /// Refuse listed clients at connect with 554 5.7.1 (`ip4set` only). Default true.
+    #[serde(default = "yes")]
+    pub refuse: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What an edge process is launched and reloaded with: the parts of the configuration it needs, files it may not be
+/// able to read already read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EdgeLaunch {
+    /// `[edge]`.
+    pub edge: EdgeConfig,
+    /// `[policy]`.
+    pub policy: PolicyConfig,
+    /// `[dns]`, paths absolute, `system` forwarders resolved.
+    pub dns: DnsConfig,
+    /// Resolved `dns.forwarders`.
+    pub forwarders: Vec<SocketAddr>,
+    /// Number of scan workers planned; 0: no scanning.
+    pub scan_workers: u32,
+    /// Number of send shards planned.
+    pub send_shards: u32,
+    /// Certificate chain and key; absent: STARTTLS is not offered and submission does not work.
+    pub tls: Option<TlsMaterial>,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TlsMaterial {
+    /// The chain, leaf first.
+    pub certificate_pem: String,
+    /// The private key.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for TlsMaterial {
+    /// Never the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsMaterial").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_fit_and_bad_values_are_named() {
+        assert_eq!(EdgeConfig::default().check(), Ok(()));
+        let bad = EdgeConfig { message_bytes_max: 1 << 40, ..EdgeConfig::default() };
+        assert!(bad.check().unwrap_err().contains("message_bytes_max"));
+    }
+}
