@@ -1,1 +1,11 @@
-//! Sockets to cores: TLS, DNS sockets and doorbells on glommio
+//! Sockets to cores: TCP with TLS, DNS sockets and doorbells on glommio.
+//!
+//! The protocol cores do no I/O; the daemons do no socket calls. Between them stands this crate, the narrow seam that is
+//! replaced where a measurement says that something beneath glommio pays.
+
+pub mod doorbell;
+pub mod stream;
+pub mod tls;
+
+pub use doorbell::Doorbell;
+pub use stream::Stream;
