@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod envelope;
 pub mod limits;
+pub mod path;
 pub mod reply;
 pub mod slot;
 pub mod verdict;

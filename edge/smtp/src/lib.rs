@@ -1,1 +1,18 @@
-//! SMTP (RFC 5321 and extensions) without I/O: server session and client half
+//! SMTP (RFC 5321) and its extensions without I/O: bytes, answers and time go in; replies and steps come out.
+//!
+//! - [`Session`]: the server's side of one connection; the same for SMTP, submission and LMTP.
+//! - [`BodyDecoder`]: dot-unstuffing in place, in the slot where the body is received.
+//! - [`trace`]: the header fields the server adds.
+
+pub mod body;
+pub mod command;
+pub mod header;
+pub mod replies;
+mod session;
+pub mod trace;
+
+pub use body::{BodyDecoder, BodyProgress, Flaw};
+pub use session::{
+    Account, Answer, Client, Protocol, Question, Receiving, RecipientAnswer, ServerConfig, Session, Step, Target, TlsInfo,
+    Transaction, TransactionRecipient,
+};

@@ -1,0 +1,65 @@
+//! A short look at a message's header section: what a server must know before it takes the message. Not a parser of mail.
+
+use memchr::memchr;
+
+/// What was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HeaderFacts {
+    /// Received fields (loop detection, RFC 5321 section 6.3).
+    pub received: usize,
+    /// A Date field is there.
+    pub date: bool,
+    /// A Message-ID field is there.
+    pub message_id: bool,
+    /// A From field is there.
+    pub from: bool,
+}
+
+/// Header sections longer than this are not looked at further: it is time, not a limit of mail.
+const HEADER_BYTES_MAX: usize = 256 * 1024;
+
+/// Looks through the header section. One pass over it, a line at a time; no allocation.
+#[must_use]
+pub fn look(message: &[u8]) -> HeaderFacts {
+    let mut facts = HeaderFacts::default();
+    let mut rest = message.get(..message.len().min(HEADER_BYTES_MAX)).unwrap_or_default();
+    while !rest.is_empty() {
+        let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, behind) = rest.split_at(end);
+        rest = behind;
+        match line.first() {
+            None | Some(b'\r' | b'\n') => break,
+            Some(b' ' | b'\t') => continue,
+            Some(_) => {}
+        }
+        let Some(colon) = memchr(b':', line) else { continue };
+        let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
+        match name.len() {
+            8 => facts.received += usize::from(name.eq_ignore_ascii_case(b"Received")),
+            4 => {
+                facts.date |= name.eq_ignore_ascii_case(b"Date");
+                facts.from |= name.eq_ignore_ascii_case(b"From");
+            }
+            10 => facts.message_id |= name.eq_ignore_ascii_case(b"Message-ID"),
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// For the fuzzer and the replay of its inputs: reads anything, must not panic.
+#[doc(hidden)]
+pub fn fuzz_header(data: &[u8]) {
+    assert!(look(data).received <= data.len() / 9);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_fields_not_lines() {
+        let facts = look(b"Received: a\r\n Received: folded\r\nreceived : b\r\nDate: x\r\nMESSAGE-ID: <y>\r\n\r\nReceived: body\r\nFrom: z\r\n");
+        assert_eq!(facts, HeaderFacts { received: 2, date: true, message_id: true, from: false });
+    }
+}

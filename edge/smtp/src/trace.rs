@@ -1,0 +1,172 @@
+//! The trace fields a server puts before a message (RFC 5321 section 4.4) and the date they carry (RFC 5322 section 3.3).
+
+use crate::session::{Protocol, TlsInfo};
+use postring_mail::envelope::MessageId;
+use std::io::Write;
+use std::net::IpAddr;
+
+/// What a Received field tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// What the client said in EHLO.
+    pub helo: &'a str,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its name by PTR, if known by now.
+    pub reverse_name: Option<&'a str>,
+    /// Us.
+    pub host: &'a str,
+    /// How it spoke.
+    pub protocol: Protocol,
+    /// EHLO rather than HELO.
+    pub extended: bool,
+    /// TLS, if used.
+    pub tls: Option<&'a TlsInfo>,
+    /// An account has authenticated: its address is not shown, privacy of our users is.
+    pub authenticated: bool,
+    /// The message.
+    pub id: MessageId,
+    /// The only recipient; several are not told about each other.
+    pub recipient: Option<&'a str>,
+    /// When, seconds since 1970 UTC.
+    pub unix_seconds: u64,
+}
+
+//= RFC 5321 section 4.4
+//# When the delivery SMTP server makes the "final delivery" of a message, it inserts a return-path line at the beginning
+/// Writes the Return-Path field; an empty path is the null one.
+pub fn return_path(reverse_path: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Return-Path: <");
+    sanitized(reverse_path, out);
+    out.extend_from_slice(b">\r\n");
+}
+
+/// Writes the Received field, folded.
+pub fn received(field: &Received<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Received: from ");
+    sanitized(if field.helo.is_empty() { "unknown" } else { field.helo }, out);
+    out.extend_from_slice(b" (");
+    sanitized(field.reverse_name.unwrap_or("unknown"), out);
+    // Writing to a Vec cannot fail.
+    let _ = match field.address {
+        IpAddr::V4(address) => write!(out, " [{address}])"),
+        IpAddr::V6(address) => write!(out, " [IPv6:{address}])"),
+    };
+    out.extend_from_slice(b"\r\n\tby ");
+    sanitized(field.host, out);
+    let _ = write!(out, " (Postring) with {} id {}", with(field), field.id);
+    if let Some(tls) = field.tls {
+        out.extend_from_slice(b"\r\n\t(");
+        sanitized(tls.version, out);
+        out.push(b' ');
+        sanitized(tls.cipher, out);
+        out.push(b')');
+    }
+    if let Some(recipient) = field.recipient {
+        out.extend_from_slice(b"\r\n\tfor <");
+        sanitized(recipient, out);
+        out.push(b'>');
+    }
+    out.extend_from_slice(b";\r\n\t");
+    date(field.unix_seconds, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+//= RFC 3848 section 3
+/// The "with" keyword.
+fn with(field: &Received<'_>) -> &'static str {
+    match (field.protocol, field.extended, field.tls.is_some(), field.authenticated) {
+        (Protocol::Lmtp, _, false, _) => "LMTP",
+        (Protocol::Lmtp, _, true, _) => "LMTPS",
+        (_, false, false, _) => "SMTP",
+        (_, _, false, false) => "ESMTP",
+        (_, _, true, false) => "ESMTPS",
+        (_, _, false, true) => "ESMTPA",
+        (_, _, true, true) => "ESMTPSA",
+    }
+}
+
+/// Text from outside: only printable ASCII without what has a meaning in comments and folding.
+fn sanitized(text: &str, out: &mut Vec<u8>) {
+    out.extend(text.bytes().take(255).map(|byte| match byte {
+        b'(' | b')' | b'\\' | b'<' | b'>' | b';' => b'?',
+        byte if byte.is_ascii_graphic() => byte,
+        _ => b'?',
+    }));
+}
+
+/// Writes a date-time in UTC: `Mon, 23 Nov 2026 21:04:00 +0000`.
+pub fn date(unix_seconds: u64, out: &mut Vec<u8>) {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let name = |names: &[&'static str], index: u64| {
+        usize::try_from(index).ok().and_then(|index| names.get(index).copied()).unwrap_or("???")
+    };
+    let _ = write!(
+        out,
+        "{}, {} {} {:04} {:02}:{:02}:{:02} +0000",
+        name(&DAYS, days % 7),
+        day,
+        name(&MONTHS, month - 1),
+        year,
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
+}
+
+/// Year, month and day of a day since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(text(|out| date(0, out)), "Thu, 1 Jan 1970 00:00:00 +0000");
+        assert_eq!(text(|out| date(951_782_399, out)), "Mon, 28 Feb 2000 23:59:59 +0000");
+        assert_eq!(text(|out| date(951_782_400, out)), "Tue, 29 Feb 2000 00:00:00 +0000");
+        assert_eq!(text(|out| date(1_795_467_845, out)), "Mon, 23 Nov 2026 21:04:05 +0000");
+    }
+
+    #[test]
+    fn a_client_cannot_forge_what_we_say() {
+        let field = Received {
+            helo: "evil) by mx.example; x\r\nX: y",
+            address: "2001:db8::1".parse().unwrap(),
+            reverse_name: None,
+            host: "mx.example",
+            protocol: Protocol::Smtp,
+            extended: true,
+            tls: None,
+            authenticated: false,
+            id: MessageId(255),
+            recipient: Some("u@d.example"),
+            unix_seconds: 0,
+        };
+        assert_eq!(
+            text(|out| received(&field, out)),
+            "Received: from evil??by?mx.example??x??X:?y (unknown [IPv6:2001:db8::1])\r\n\tby mx.example (Postring) with ESMTP id 00000000000000FF\r\n\tfor <u@d.example>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+        );
+        assert_eq!(text(|out| return_path("", out)), "Return-Path: <>\r\n");
+    }
+}
