@@ -5,9 +5,6 @@
 use postring_mail::limits;
 use postring_policy::PolicyConfig;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 /// `[edge]`: the SMTP front end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,9 +20,6 @@ pub struct EdgeConfig {
     /// Connections at once from one address for one shard; more are answered 421 4.7.0. Default 100: a big sender opens
     /// tens, only an attacker or a test needs more. Loopback addresses are not limited.
     pub connections_per_address_max: usize,
-    /// Ask for the client's name (PTR) at connect, for the Received field. Default true; it costs a DNS question a
-    /// connection and never delays the dialogue.
-    pub reverse_lookup: bool,
     /// Scan messages before the answer to the last dot. Default true. With false nothing is refused for its content.
     pub scan: bool,
     /// Slots for messages up to 48 KiB, a shard. Default 1024: memory is used only while a message is under way.
@@ -43,7 +37,6 @@ impl Default for EdgeConfig {
             recipients_max: limits::RECIPIENTS_MAX,
             connections_max: limits::CONNECTIONS_PER_SHARD_MAX,
             connections_per_address_max: 100,
-            reverse_lookup: true,
             scan: true,
             slots_small: 1024,
             slots_medium: 64,
@@ -88,40 +81,6 @@ impl EdgeConfig {
     }
 }
 
-/// `[dns]`: zones we serve, lists we consult, and whom we ask.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DnsConfig {
-    /// Servers that answer for the rest of the world, `address` or `address:port`; or `["system"]` for those of /etc/resolv.conf.
-    /// Default empty: only our own zones and static hosts are known, every other look-up is a temporary failure.
-    pub forwarders: Vec<String>,
-    /// Zone files (RFC 1035 section 5) by the zone's name, answered with authority.
-    pub zones: BTreeMap<String, PathBuf>,
-    /// Block lists consulted at connect and served as zones, by the zone's name.
-    pub block_lists: BTreeMap<String, BlockListConfig>,
-    /// Networks that may ask for names outside our zones, `address` or `address/prefix`. Default loopback only: never an open resolver.
-    pub recursion: Vec<String>,
-    /// Fixed addresses of names; they win over every other source.
-    pub hosts: BTreeMap<String, Vec<IpAddr>>,
-}
-
-/// One local block list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlockListConfig {
-    /// The list's file in rbldnsd's format.
-    pub file: PathBuf,
-    /// `"ip4set"` (addresses) or `"dnset"` (names).
-    pub format: String,
-    /// Refuse listed clients at connect with 554 5.7.1 (`ip4set` only). Default true.
-    #[serde(default = "yes")]
-    pub refuse: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
 /// What an edge process is launched and reloaded with: the parts of the configuration it needs, files it may not be
 /// able to read already read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,10 +89,6 @@ pub struct EdgeLaunch {
     pub edge: EdgeConfig,
     /// `[policy]`.
     pub policy: PolicyConfig,
-    /// `[dns]`, paths absolute, `system` forwarders resolved.
-    pub dns: DnsConfig,
-    /// Resolved `dns.forwarders`.
-    pub forwarders: Vec<SocketAddr>,
     /// Number of scan workers planned; 0: no scanning.
     pub scan_workers: u32,
     /// Number of send shards planned.

@@ -146,31 +146,6 @@ impl Stream {
         }
     }
 
-    /// Sends all that stands in `shared` and empties it. `shared` is not borrowed while waiting: what the socket does not take at
-    /// once (a slow reader) is moved out first.
-    ///
-    /// # Errors
-    /// `TimedOut` at the deadline, or the socket's error.
-    pub async fn send_shared(&mut self, shared: &RefCell<Vec<u8>>) -> io::Result<()> {
-        let mut rest = Vec::new();
-        poll_fn(|cx| {
-            let mut out = shared.borrow_mut();
-            let done = match self.poll_send(cx, &out) {
-                Poll::Ready(sent) => sent,
-                Poll::Pending => Ok(0),
-            };
-            if let Ok(sent) = done
-                && sent < out.len()
-            {
-                rest = out.get(sent..).unwrap_or_default().to_vec();
-            }
-            out.clear();
-            Poll::Ready(done.map(|_| ()))
-        })
-        .await?;
-        if rest.is_empty() && (self.tls.is_none() || self.unsent.is_empty()) { Ok(()) } else { self.send(&rest).await }
-    }
-
     /// Sends all of `bytes`.
     ///
     /// # Errors

@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// The descriptor number a child finds its control socket at.
-pub const CONTROL_DESCRIPTOR: i32 = 3;
+/// The descriptor number a child finds its control socket at: its standard input, which it has no other use for and which a parent
+/// can set without unsafe code.
+pub const CONTROL_DESCRIPTOR: i32 = 0;
 
 /// What one pinned shard of this process is given.
 #[derive(Debug)]
@@ -61,13 +62,13 @@ impl ChildSender {
 }
 
 impl Child {
-    /// Takes over descriptor 3 and waits for the launch. To be called once, first thing in a child process.
+    /// Takes over the control socket and waits for the launch. To be called once, first thing in a child process.
     ///
     /// # Errors
     /// Not started by `postring up`, or a supervisor of another version.
     #[allow(unsafe_code)] // taking over an inherited descriptor has no safe form
     pub fn take_over() -> io::Result<Self> {
-        // SAFETY: descriptor 3 is ours by the agreement of this crate: the supervisor puts the control socket there before
+        // SAFETY: the descriptor is ours by the agreement of this crate: the supervisor puts the control socket there before
         // exec, and nothing in this process has opened or taken a descriptor yet. If it is not open, the first use fails.
         let socket = unsafe { OwnedFd::from_raw_fd(CONTROL_DESCRIPTOR) };
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;

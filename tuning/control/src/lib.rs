@@ -1,6 +1,6 @@
 //! What the supervisor and its children say to each other.
 //!
-//! Every child is started with one end of a `SOCK_SEQPACKET` unix socket as file descriptor 3. Messages are
+//! Every child is started with one end of a `SOCK_SEQPACKET` unix socket as its standard input. Messages are
 //! JSON, one a packet, with file descriptors beside them (SCM_RIGHTS): listening sockets, shared pages,
 //! doorbells, the directory's snapshot. Nothing here is on the way of a mail; a child whose supervisor is
 //! gone reads the end of the stream and drains.

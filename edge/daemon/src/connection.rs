@@ -1,0 +1,283 @@
+//! One client, from accept to close: moves bytes between its socket, the session and the slot.
+//!
+//! While it is idle a connection owns the session, the stream and this task's state, and no buffer: commands are received into the
+//! shard's scratch, content into the slot.
+
+use crate::jobs::Receipt;
+use crate::message;
+use crate::questions;
+use crate::shard::Shard;
+use postring_control::Counter;
+use postring_mail::limits::{SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
+use postring_ring::Slot;
+use postring_smtp::{BodyProgress, Client, Protocol, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
+use postring_transport::Stream;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Room for a message of unknown size to begin with: the smallest class.
+const FIRST_BYTES: usize = 48 * 1024;
+/// A slot with less room than this left is exchanged for a larger one before the next read.
+const ROOM_MIN: usize = 2048;
+
+/// No declared size asks for more: the largest class holds it.
+const BODY_BYTES_MAX: usize = 39 * 1024 * 1024;
+const _: () = assert!(BODY_BYTES_MAX as u64 == postring_mail::limits::MESSAGE_BYTES_CEILING);
+
+struct Connection {
+    shard: Rc<Shard>,
+    session: Session<Receipt>,
+    stream: Stream,
+    /// Replies not sent yet.
+    out: Vec<u8>,
+    /// Bytes the client has sent ahead.
+    ahead: Vec<u8>,
+    slot: Option<Slot>,
+    decoded: usize,
+}
+
+/// Serves a client until it or we have had enough.
+pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, config: Arc<ServerConfig>) {
+    let session = Session::new(config, client, shard.now());
+    let mut connection = Connection { shard, session, stream, out: Vec::new(), ahead: Vec::new(), slot: None, decoded: 0 };
+    if connection.session.config().protocol == Protocol::Submissions && connection.start_tls().await.is_err() {
+        return;
+    }
+    match connection.run().await {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            connection.session.handle_timeout(&mut connection.out);
+            // The client may be gone for long.
+            let _ = connection.flush().await;
+        }
+        // A connection that breaks is the client's business; nothing that was acknowledged hangs on it.
+        Err(error) => tracing::debug!(client = %client.address, "connection ended: {error}"),
+    }
+    if let Some(slot) = connection.slot.take() {
+        connection.shard.release(slot);
+    }
+    connection.stream.close().await;
+}
+
+impl Connection {
+    async fn run(&mut self) -> io::Result<()> {
+        loop {
+            while let Some(step) = self.session.poll_step() {
+                if self.take_step(step).await? {
+                    return self.flush().await;
+                }
+            }
+            if self.session.receiving() == Receiving::Nothing {
+                // Nothing to do and nothing to wait for: an answer was lost, which must not hold the connection for ever.
+                return Err(io::Error::other("the session waits for nothing"));
+            }
+            if !self.ahead.is_empty() {
+                self.take_ahead();
+                continue;
+            }
+            self.flush().await?;
+            let deadline = self.session.poll_timeout().saturating_sub(self.shard.now().monotonic_ms);
+            self.stream.set_deadline(Duration::from_millis(deadline));
+            let received = match self.session.receiving() {
+                Receiving::Body => self.receive_body().await?,
+                Receiving::Commands | Receiving::Discard | Receiving::Nothing => self.receive_scratch().await?,
+            };
+            if !received {
+                return Ok(());
+            }
+        }
+    }
+
+    /// True: the end.
+    async fn take_step(&mut self, step: Step) -> io::Result<bool> {
+        match step {
+            Step::Ask(question) => {
+                let client = self.session.client().address;
+                let answer = questions::answer(&self.shard, client, self.session.account(), question).await;
+                self.session.handle_answer(answer, self.shard.now(), &mut self.out);
+            }
+            Step::OpenBody { size_declared } => self.open_body(size_declared),
+            Step::StartTls => {
+                self.flush().await?;
+                self.start_tls().await?;
+            }
+            Step::Submit => self.submit().await,
+            Step::Close => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    fn open_body(&mut self, size_declared: Option<u64>) {
+        let declared = size_declared.and_then(|size| usize::try_from(size).ok()).unwrap_or(FIRST_BYTES);
+        // A little more than declared: many count without the dots and line ends.
+        let bytes = SLOT_HEAD_BYTES
+            + declared
+                .saturating_add(declared / 32 + ROOM_MIN)
+                .clamp(FIRST_BYTES, BODY_BYTES_MAX);
+        let now = self.shard.now();
+        self.slot = self.shard.arena().acquire(bytes);
+        self.decoded = 0;
+        if self.slot.is_some() {
+            self.session.body_opened(now, &mut self.out);
+        } else {
+            self.session.body_refused(&replies::NO_SLOT, &mut self.out);
+        }
+    }
+
+    async fn start_tls(&mut self) -> io::Result<()> {
+        let Some(tls) = self.shard.tls() else { return Err(io::Error::other("no certificate")) };
+        self.stream.set_deadline(Duration::from_millis(TLS_HANDSHAKE_WAIT_MS));
+        if let Err(error) = self.stream.accept_tls(&tls).await {
+            self.shard.stats().add(Counter::TlsFailures, 1);
+            return Err(error);
+        }
+        self.shard.stats().add(Counter::TlsHandshakes, 1);
+        let (version, cipher) = self.stream.tls_description();
+        self.session.handle_tls_established(TlsInfo { version, cipher }, self.shard.now());
+        Ok(())
+    }
+
+    /// Gives the session what the client had sent before it could be taken.
+    fn take_ahead(&mut self) {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let now = self.shard.now();
+        match self.session.receiving() {
+            Receiving::Commands => {
+                let taken = self.session.handle_bytes(&ahead, now, &mut self.out);
+                ahead.drain(..taken);
+                self.ahead = ahead;
+            }
+            Receiving::Body => {
+                let length = {
+                    let mut arena = self.shard.arena();
+                    let memory = self.slot.as_ref().map(|slot| arena.bytes_mut(slot)).unwrap_or_default();
+                    let room = memory.get_mut(SLOT_HEAD_BYTES + self.decoded..).unwrap_or_default();
+                    let length = room.len().min(ahead.len());
+                    if let (Some(room), Some(bytes)) = (room.get_mut(..length), ahead.get(..length)) {
+                        room.copy_from_slice(bytes);
+                    }
+                    length
+                };
+                let behind = ahead.split_off(length);
+                self.take_body(length);
+                self.ahead.extend_from_slice(&behind);
+                self.make_room();
+            }
+            Receiving::Discard => {
+                let length = ahead.len();
+                if let BodyProgress::End { rest, .. } = self.session.handle_body(&mut ahead, 0, length, now, &mut self.out) {
+                    self.ahead = ahead.split_off(rest);
+                }
+            }
+            Receiving::Nothing => self.ahead = ahead,
+        }
+    }
+
+    /// Receives commands, or content nobody wants, into the shard's scratch. False: the client has closed.
+    async fn receive_scratch(&mut self) -> io::Result<bool> {
+        let shard = Rc::clone(&self.shard);
+        let received = self.stream.receive(|read| read(&mut shard.scratch())).await?;
+        // No other task has run since the bytes came: the scratch still holds them.
+        let mut scratch = shard.scratch();
+        let Some(bytes) = scratch.get_mut(..received).filter(|bytes| !bytes.is_empty()) else { return Ok(false) };
+        if self.session.receiving() == Receiving::Discard {
+            let progress = self.session.handle_body(bytes, 0, received, shard.now(), &mut self.out);
+            if let BodyProgress::End { rest, .. } = progress {
+                self.ahead.extend_from_slice(bytes.get(rest..).unwrap_or_default());
+            }
+        } else {
+            let taken = self.session.handle_bytes(bytes, shard.now(), &mut self.out);
+            self.ahead.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+        }
+        Ok(true)
+    }
+
+    /// Receives content straight into the slot. False: the client has closed.
+    async fn receive_body(&mut self) -> io::Result<bool> {
+        let shard = Rc::clone(&self.shard);
+        let (slot, decoded) = (&self.slot, self.decoded);
+        let received = self
+            .stream
+            .receive(|read| {
+                let mut arena = shard.arena();
+                let memory = slot.as_ref().map(|slot| arena.bytes_mut(slot)).unwrap_or_default();
+                read(memory.get_mut(SLOT_HEAD_BYTES + decoded..).unwrap_or_default())
+            })
+            .await?;
+        if received == 0 {
+            return Ok(false);
+        }
+        self.take_body(received);
+        self.make_room();
+        Ok(true)
+    }
+
+    /// Decodes bytes that lie in the slot behind what is decoded.
+    fn take_body(&mut self, fresh: usize) {
+        let now = self.shard.now();
+        let shard = Rc::clone(&self.shard);
+        let mut arena = shard.arena();
+        let Some(slot) = self.slot.as_ref() else { return };
+        let content = arena.bytes_mut(slot).get_mut(SLOT_HEAD_BYTES..).unwrap_or_default();
+        let end = self.decoded + fresh;
+        match self.session.handle_body(content, self.decoded, fresh, now, &mut self.out) {
+            BodyProgress::More { decoded } => self.decoded = decoded,
+            BodyProgress::End { decoded, rest } => {
+                self.decoded = decoded;
+                self.ahead.extend_from_slice(content.get(rest..end).unwrap_or_default());
+            }
+        }
+    }
+
+    /// A message that outgrows its slot gets a larger one; one that was refused gives its slot back.
+    fn make_room(&mut self) {
+        match self.session.receiving() {
+            Receiving::Body => {
+                let Some(slot) = self.slot.take() else { return };
+                let mut arena = self.shard.arena();
+                let used = SLOT_HEAD_BYTES + self.decoded;
+                if arena.capacity(&slot) - used >= ROOM_MIN {
+                    self.slot = Some(slot);
+                    return;
+                }
+                match arena.promote(slot, used) {
+                    Ok(larger) => self.slot = Some(larger),
+                    Err(slot) => {
+                        arena.release(slot);
+                        self.session.body_overflowed(replies::NO_SLOT.clone());
+                    }
+                }
+            }
+            Receiving::Discard | Receiving::Commands => {
+                if let Some(slot) = self.slot.take() {
+                    self.shard.release(slot);
+                }
+            }
+            // Complete: it waits to be submitted.
+            Receiving::Nothing => {}
+        }
+    }
+
+    async fn submit(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        let result = message::submit(&self.shard, &self.session, slot, self.decoded).await;
+        let (now, stats) = (self.shard.now(), self.shard.stats());
+        match result {
+            Ok((receipt, id)) => {
+                stats.add(Counter::MessagesAccepted, 1);
+                self.session.handle_receipt(receipt, id, now, &mut self.out);
+            }
+            Err(reply) => {
+                stats.add(if reply.is_transient() { Counter::MessagesDeferred } else { Counter::MessagesRejected }, 1);
+                self.session.handle_refusal(&reply, now, &mut self.out);
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let out = std::mem::take(&mut self.out);
+        if out.is_empty() { Ok(()) } else { self.stream.send(&out).await }
+    }
+}

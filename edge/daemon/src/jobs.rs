@@ -1,0 +1,455 @@
+//! Messages given out over the links: who works on which, what came back, what is given out again when a peer is replaced.
+//!
+//! A message is given out at least once and counted once: consumers know ids they have kept. Its slot is free when nobody reads
+//! it any more. All of it is one thread's; tasks wait by their waker.
+
+use postring_control::Endpoint;
+use postring_mail::work::{Kind, Refusal};
+use postring_mail::{envelope::MessageId, limits};
+use postring_ring::{Arena, Descriptor, DoorbellButton, Lie, Link, PushError, Slot};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::task::{Poll, Waker};
+
+/// A link to one consumer.
+pub(crate) struct ConsumerLink {
+    pub consumer: Endpoint,
+    pub link: Link,
+    pub bell: DoorbellButton,
+}
+
+/// The proof that every store and queue concerned has the message on disk. Only [`Jobs::poll_stored`] makes one, out of their
+/// `Durable` completions.
+#[derive(Debug)]
+pub(crate) struct Receipt(());
+
+/// How a scan ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Scanned {
+    /// The verdict's bytes are in the job.
+    Verdict,
+    /// No worker came to an end with it.
+    Failed,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waits for a worker with room.
+    ScanWaits,
+    Scanning(Endpoint),
+    ScanDone(bool),
+    /// Given to stores and queue.
+    Storing,
+    /// The session has its answer; consumers may still read the slot.
+    Answered,
+}
+
+#[derive(Debug)]
+struct Job {
+    slot: Option<Slot>,
+    work: Descriptor,
+    stage: Stage,
+    verdict: Vec<u8>,
+    attempts: u32,
+    deadline_ms: u64,
+    /// Consumers that have not said Durable, with what they were given.
+    awaited: SmallVec<[(Endpoint, Descriptor); 2]>,
+    /// Consumers that have not said Released.
+    readers: SmallVec<[Endpoint; 2]>,
+    refusal: Option<Refusal>,
+    waker: Option<Waker>,
+}
+
+/// Names a job; a stale one finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobId(u64);
+
+#[derive(Default)]
+struct Place {
+    generation: u32,
+    job: Option<Job>,
+}
+
+/// What must be told to the supervisor.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    Lied(Endpoint, String),
+    Hangs(Endpoint, String),
+}
+
+/// The jobs of a shard.
+pub(crate) struct Jobs {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    links: Vec<ConsumerLink>,
+    waiting: VecDeque<JobId>,
+    next_worker: usize,
+    trouble: Vec<Trouble>,
+}
+
+impl Jobs {
+    pub(crate) fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            links: Vec::new(),
+            waiting: VecDeque::new(),
+            next_worker: 0,
+            trouble: Vec::new(),
+        }
+    }
+
+    /// Takes a message over: its slot, and where it lies in it.
+    pub(crate) fn begin(&mut self, slot: Slot, id: MessageId, offset: usize, length: usize, head_length: usize) -> JobId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        });
+        let generation = self.places.get(index as usize).map_or(0, |place| place.generation);
+        let cookie = u64::from(index) | u64::from(generation) << 32;
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let work = Descriptor {
+            slot: slot.index(),
+            generation: slot.generation(),
+            offset: number(offset),
+            length: number(length),
+            kind: 0,
+            status: 0,
+            head_length: number(head_length),
+            cookie,
+            aux: id.0,
+        };
+        let job = Job {
+            slot: Some(slot),
+            work,
+            stage: Stage::Answered,
+            verdict: Vec::new(),
+            attempts: 0,
+            deadline_ms: u64::MAX,
+            awaited: SmallVec::new(),
+            readers: SmallVec::new(),
+            refusal: None,
+            waker: None,
+        };
+        if let Some(place) = self.places.get_mut(index as usize) {
+            place.job = Some(job);
+        }
+        JobId(cookie)
+    }
+
+    fn get(&mut self, id: JobId) -> Option<&mut Job> {
+        #[allow(clippy::cast_possible_truncation)] // takes the cookie apart
+        let (index, generation) = (id.0 as u32, (id.0 >> 32) as u32);
+        let place = self.places.get_mut(index as usize)?;
+        if place.generation == generation { place.job.as_mut() } else { None }
+    }
+
+    /// The slot of a job that nobody else reads now, to add header fields.
+    pub(crate) fn slot(&mut self, id: JobId) -> Option<&Slot> {
+        self.get(id)?.slot.as_ref()
+    }
+
+    /// A copy of the message as it was scanned.
+    pub(crate) fn message(&mut self, id: JobId, arena: &Arena) -> Option<(MessageId, Vec<u8>)> {
+        let job = self.get(id)?;
+        let start = job.work.offset as usize;
+        let bytes = arena.bytes(job.slot.as_ref()?).get(start..start + job.work.length as usize)?;
+        Some((MessageId(job.work.aux), bytes.to_vec()))
+    }
+
+    /// Gives it to a scan worker, or to the first that has room.
+    pub(crate) fn scan(&mut self, id: JobId, now_ms: u64) {
+        if let Some(job) = self.get(id) {
+            job.stage = Stage::ScanWaits;
+            job.deadline_ms = now_ms.saturating_add(limits::SCAN_WAIT_MS * u64::from(limits::SCAN_ATTEMPTS_MAX + 1));
+            self.waiting.push_back(id);
+        }
+        self.give_out_scans(now_ms);
+    }
+
+    fn give_out_scans(&mut self, now_ms: u64) {
+        while let Some(&id) = self.waiting.front() {
+            let Some(work) = self.get(id).filter(|job| job.stage == Stage::ScanWaits).map(|job| job.work) else {
+                self.waiting.pop_front();
+                continue;
+            };
+            let Some(worker) = self.push_to_worker(&Descriptor { kind: Kind::Scan as u16, ..work }) else { return };
+            self.waiting.pop_front();
+            if let Some(job) = self.get(id) {
+                job.stage = Stage::Scanning(worker);
+                job.attempts += 1;
+                job.deadline_ms = now_ms.saturating_add(limits::SCAN_WAIT_MS);
+            }
+        }
+    }
+
+    /// Round robin over the workers; one whose ring is full is passed by.
+    fn push_to_worker(&mut self, work: &Descriptor) -> Option<Endpoint> {
+        let count = self.links.len();
+        for step in 0..count {
+            let at = (self.next_worker + step) % count;
+            let Some(link) = self.links.get_mut(at) else { continue };
+            if link.consumer.role != postring_control::Role::Scan {
+                continue;
+            }
+            match push(link, work) {
+                Ok(()) => {
+                    let worker = link.consumer;
+                    self.next_worker = at + 1;
+                    return Some(worker);
+                }
+                Err(PushError::Full) => {}
+                Err(error) => self.trouble.push(Trouble::Lied(link.consumer, format!("{error:?}"))),
+            }
+        }
+        None
+    }
+
+    /// Waits for the scan's end.
+    pub(crate) fn poll_scanned(&mut self, id: JobId, waker: &Waker) -> Poll<Scanned> {
+        match self.get(id) {
+            Some(job) => match job.stage {
+                Stage::ScanDone(true) => Poll::Ready(Scanned::Verdict),
+                Stage::ScanDone(false) => Poll::Ready(Scanned::Failed),
+                _ => {
+                    job.waker = Some(waker.clone());
+                    Poll::Pending
+                }
+            },
+            None => Poll::Ready(Scanned::Failed),
+        }
+    }
+
+    /// The verdict's bytes.
+    pub(crate) fn verdict(&mut self, id: JobId) -> Vec<u8> {
+        self.get(id).map(|job| std::mem::take(&mut job.verdict)).unwrap_or_default()
+    }
+
+    /// Gives it to stores and queue; each with its own range of the slot.
+    pub(crate) fn store(&mut self, id: JobId, to: &[(Endpoint, Kind, usize, usize)], now_ms: u64) {
+        let Some(job) = self.get(id) else { return };
+        let work = job.work;
+        job.stage = Stage::Storing;
+        job.deadline_ms = now_ms.saturating_add(limits::STORE_WAIT_MS);
+        for &(consumer, kind, offset, length) in to {
+            let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+            let given = Descriptor { kind: kind as u16, offset: number(offset), length: number(length), ..work };
+            if let Some(job) = self.get(id) {
+                job.awaited.push((consumer, given));
+            }
+            self.push_to(consumer, id, &given);
+        }
+    }
+
+    /// A consumer that is away or full gets its work when it is back, or the deadline ends it.
+    fn push_to(&mut self, consumer: Endpoint, id: JobId, work: &Descriptor) {
+        let Some(link) = self.links.iter_mut().find(|link| link.consumer == consumer) else { return };
+        match push(link, work) {
+            Ok(()) => {
+                if let Some(job) = self.get(id) {
+                    job.readers.push(consumer);
+                }
+            }
+            Err(PushError::Full) => {}
+            Err(error) => self.trouble.push(Trouble::Lied(consumer, format!("{error:?}"))),
+        }
+    }
+
+    /// Waits until everybody has it on disk, or one has refused it.
+    pub(crate) fn poll_stored(&mut self, id: JobId, waker: &Waker) -> Poll<Result<Receipt, Refusal>> {
+        let Some(job) = self.get(id) else { return Poll::Ready(Err(Refusal::Failed)) };
+        if let Some(refusal) = job.refusal {
+            return Poll::Ready(Err(refusal));
+        }
+        if job.awaited.is_empty() {
+            return Poll::Ready(Ok(Receipt(())));
+        }
+        job.waker = Some(waker.clone());
+        Poll::Pending
+    }
+
+    /// The session is done with it; the slot goes back when nobody reads it any more.
+    pub(crate) fn end(&mut self, id: JobId, arena: &mut Arena) {
+        if let Some(job) = self.get(id) {
+            if let Stage::Scanning(worker) = job.stage {
+                job.readers.push(worker);
+            }
+            job.stage = Stage::Answered;
+            job.awaited.clear();
+            job.waker = None;
+            job.deadline_ms = u64::MAX;
+            self.free_if_unread(id, arena);
+        }
+    }
+
+    fn free_if_unread(&mut self, id: JobId, arena: &mut Arena) {
+        let Some(job) = self.get(id) else { return };
+        if job.stage != Stage::Answered || !job.readers.is_empty() {
+            return;
+        }
+        if let Some(slot) = job.slot.take() {
+            arena.release(slot);
+        }
+        #[allow(clippy::cast_possible_truncation)] // takes the cookie apart
+        let index = id.0 as u32;
+        if let Some(place) = self.places.get_mut(index as usize) {
+            place.job = None;
+            place.generation = place.generation.wrapping_add(1);
+            self.free.push(index);
+        }
+    }
+
+    /// Number of messages under way.
+    pub(crate) fn count(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Takes all completions that wait.
+    pub(crate) fn take_completions(&mut self, arena: &mut Arena, now_ms: u64) {
+        let mut at = 0;
+        while let Some(link) = self.links.get_mut(at) {
+            let consumer = link.consumer;
+            match link.link.pop() {
+                Ok(Some((done, payload))) => {
+                    let verdict = (Kind::from_number(done.kind) == Some(Kind::Verdict)).then(|| payload.to_vec());
+                    self.completed(consumer, &done, verdict, arena);
+                }
+                Ok(None) => at += 1,
+                Err(lie) => {
+                    self.lied(consumer, lie);
+                    at += 1;
+                }
+            }
+        }
+        self.give_out_scans(now_ms);
+    }
+
+    fn lied(&mut self, consumer: Endpoint, lie: Lie) {
+        self.links.retain(|link| link.consumer != consumer);
+        self.trouble.push(Trouble::Lied(consumer, lie.to_string()));
+    }
+
+    fn completed(&mut self, consumer: Endpoint, done: &Descriptor, verdict: Option<Vec<u8>>, arena: &mut Arena) {
+        let id = JobId(done.cookie);
+        let Some(job) = self.get(id) else { return };
+        match Kind::from_number(done.kind) {
+            Some(Kind::Verdict) if job.stage == Stage::Scanning(consumer) => {
+                job.verdict = verdict.unwrap_or_default();
+                job.stage = Stage::ScanDone(true);
+                wake(job);
+            }
+            Some(Kind::Refused) if job.stage == Stage::Scanning(consumer) => {
+                job.stage = Stage::ScanDone(false);
+                wake(job);
+            }
+            Some(Kind::Durable) => {
+                job.awaited.retain(|(awaited, _)| *awaited != consumer);
+                if job.awaited.is_empty() {
+                    wake(job);
+                }
+            }
+            Some(Kind::Refused) => {
+                job.readers.retain(|reader| *reader != consumer);
+                if job.awaited.iter().any(|(awaited, _)| *awaited == consumer) {
+                    job.refusal = Some(Refusal::from_number(done.status));
+                    wake(job);
+                }
+                self.free_if_unread(id, arena);
+            }
+            Some(Kind::Released | Kind::Verdict) => {
+                job.readers.retain(|reader| *reader != consumer);
+                self.free_if_unread(id, arena);
+            }
+            // Work is nothing a consumer may send.
+            Some(Kind::Scan | Kind::Deliver | Kind::Queue) | None => self.lied(consumer, Lie::Range),
+        }
+    }
+
+    /// A new link in the place of an earlier one to the same consumer: what that one had is given out again.
+    pub(crate) fn attach(&mut self, link: ConsumerLink, arena: &mut Arena, now_ms: u64) {
+        let consumer = link.consumer;
+        self.links.retain(|old| old.consumer != consumer);
+        self.links.push(link);
+        let ids: Vec<JobId> = (0_u64..)
+            .zip(&self.places)
+            .filter(|(_, place)| place.job.is_some())
+            .map(|(index, place)| JobId(index | u64::from(place.generation) << 32))
+            .collect();
+        for id in ids {
+            let Some(job) = self.get(id) else { continue };
+            // Whoever it was reads no more.
+            job.readers.retain(|reader| *reader != consumer);
+            if job.stage == Stage::Scanning(consumer) {
+                if job.attempts >= limits::SCAN_ATTEMPTS_MAX {
+                    job.stage = Stage::ScanDone(false);
+                    wake(job);
+                } else {
+                    job.stage = Stage::ScanWaits;
+                    self.waiting.push_back(id);
+                }
+            } else if let Some(work) = job.awaited.iter().find(|(awaited, _)| *awaited == consumer).map(|(_, work)| *work) {
+                self.push_to(consumer, id, &work);
+            } else {
+                self.free_if_unread(id, arena);
+            }
+        }
+        self.give_out_scans(now_ms);
+    }
+
+    /// Ends what has passed its deadline.
+    pub(crate) fn check_deadlines(&mut self, now_ms: u64) {
+        let mut hanging: Vec<Endpoint> = Vec::new();
+        for job in self.places.iter_mut().filter_map(|place| place.job.as_mut()).filter(|job| job.deadline_ms <= now_ms) {
+            match job.stage {
+                // The supervisor replaces the worker; the new link gives the job out again.
+                Stage::Scanning(worker) => {
+                    hanging.push(worker);
+                    job.deadline_ms = now_ms.saturating_add(limits::SCAN_WAIT_MS);
+                }
+                Stage::ScanWaits => {
+                    job.stage = Stage::ScanDone(false);
+                    wake(job);
+                }
+                Stage::Storing => {
+                    job.refusal = Some(Refusal::Failed);
+                    wake(job);
+                }
+                Stage::ScanDone(_) | Stage::Answered => {}
+            }
+        }
+        hanging.sort();
+        hanging.dedup();
+        self.trouble
+            .extend(hanging.into_iter().map(|worker| Trouble::Hangs(worker, "a scan has passed its deadline".to_owned())));
+    }
+
+    /// What the supervisor must be told.
+    pub(crate) fn take_trouble(&mut self) -> Vec<Trouble> {
+        std::mem::take(&mut self.trouble)
+    }
+
+    /// Before the shard waits for its doorbell. True if it must look once more.
+    pub(crate) fn prepare_sleep(&mut self) -> bool {
+        self.links.iter_mut().for_each(|link| link.link.prepare_sleep());
+        self.links.iter().any(|link| link.link.has_work())
+    }
+
+    /// After the doorbell.
+    pub(crate) fn awake(&mut self) {
+        self.links.iter_mut().for_each(|link| link.link.awake());
+    }
+}
+
+fn push(link: &mut ConsumerLink, work: &Descriptor) -> Result<(), PushError> {
+    link.link.push(work, &[])?;
+    if link.link.must_ring() {
+        link.bell.ring();
+    }
+    Ok(())
+}
+
+fn wake(job: &mut Job) {
+    if let Some(waker) = job.waker.take() {
+        waker.wake();
+    }
+}

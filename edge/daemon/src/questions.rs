@@ -1,0 +1,94 @@
+//! What a session asks, answered from the shard's snapshot of the directory. Only passwords leave the thread.
+
+use crate::shard::Shard;
+use postring_control::Counter;
+use postring_directory::{Resolution, Target as Found, account_shard, verify_password};
+use postring_mail::Reply;
+use postring_smtp::{Account, Answer, Question, RecipientAnswer, Target};
+use std::net::IpAddr;
+
+/// A hash nobody has the password of: names that do not exist take as long as those that do.
+const NOBODY: &str = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm8$N0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0";
+
+/// Finds the answer.
+pub(crate) async fn answer(shard: &Shard, client: IpAddr, account: Option<&Account>, question: Question) -> Answer {
+    match question {
+        Question::Connect => admit(shard, client),
+        Question::Sender { address } => {
+            account.map_or(Answer::Sender(false), |account| Answer::Sender(owns(shard, account, &address)))
+        }
+        Question::Recipient { address } => recipient(shard, &address),
+        Question::Authenticate { name, password } => authenticate(shard, name, password).await,
+    }
+}
+
+fn admit(shard: &Shard, client: IpAddr) -> Answer {
+    let config = shard.config();
+    if shard.connections() > config.edge.connections_max {
+        return Answer::Refused(Reply::fixed(421, 3, 2, "Too many connections, try again later"));
+    }
+    if !client.is_loopback() && shard.connections_from(client) > config.edge.connections_per_address_max {
+        return Answer::Refused(Reply::fixed(421, 7, 0, "Too many connections from your address, try again later"));
+    }
+    Answer::Welcome
+}
+
+fn split(address: &str) -> (&str, &str) {
+    address.rsplit_once('@').unwrap_or((address, ""))
+}
+
+/// True if mail for the address reaches the account: its own, an alias of it, or the postmaster's.
+fn owns(shard: &Shard, account: &Account, address: &str) -> bool {
+    let Some(directory) = shard.directory() else { return false };
+    let (local_part, domain) = split(address);
+    match directory.resolve(local_part, domain) {
+        Resolution::Targets(mut targets) => targets.any(|target| target == Found::Account(account.id)),
+        Resolution::UnknownUser | Resolution::Disabled | Resolution::NotHosted => false,
+    }
+}
+
+fn recipient(shard: &Shard, address: &str) -> Answer {
+    let Some(directory) = shard.directory() else { return Answer::TemporaryFailure };
+    let config = shard.config();
+    let (local_part, domain) = split(address);
+    // `<postmaster>` without a domain is this host's (RFC 5321 section 4.1.1.3): the first domain hosted that is a part of its name.
+    let own = shard.hostname().split_once('.').map_or("", |(_, parent)| parent);
+    let domain = match domain {
+        "" if directory.hosts(shard.hostname()) => shard.hostname(),
+        "" => own,
+        domain => domain,
+    };
+    Answer::Recipient(match directory.resolve(local_part, domain) {
+        Resolution::NotHosted => RecipientAnswer::NotHosted,
+        Resolution::UnknownUser => RecipientAnswer::Unknown,
+        Resolution::Disabled => RecipientAnswer::Disabled,
+        Resolution::Targets(targets) => RecipientAnswer::Accept(
+            targets
+                .filter_map(|target| match target {
+                    Found::Account(id) => Some(Target::Account { id, shard: account_shard(id, shard.store_shards()) }),
+                    // Until the sending machine is planned there is nobody to give it to.
+                    Found::Remote(address) => (config.send_shards > 0).then(|| Target::Remote(address.to_owned())),
+                })
+                .collect(),
+        ),
+    })
+}
+
+async fn authenticate(shard: &Shard, name: String, password: Vec<u8>) -> Answer {
+    let Some(directory) = shard.directory() else { return Answer::TemporaryFailure };
+    let found = directory.account_by_address(&name).filter(|account| account.enabled);
+    let hash = found.map_or(NOBODY, |account| account.password_hash).to_owned();
+    let account = found.map(|account| Account { id: account.id, address: account.address.to_owned() });
+    // Tens of milliseconds by design: on the executor's helper thread, not on the shard's.
+    let right = glommio::executor().spawn_blocking(move || verify_password(&hash, &password)).await;
+    match account.filter(|_| right) {
+        Some(account) => {
+            shard.stats().add(Counter::AuthSuccesses, 1);
+            Answer::Authenticated(account)
+        }
+        None => {
+            shard.stats().add(Counter::AuthFailures, 1);
+            Answer::AuthenticationFailed
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The process of role `edge`: a thread for each shard, and the control thread.
+
+use crate::config::EdgeLaunch;
+use crate::jobs::ConsumerLink;
+use crate::shard::{Event, Shard, ShardParts};
+use glommio::net::TcpListener;
+use glommio::{LocalExecutorBuilder, Placement};
+use postring_control::{Attach, Child, FromChild, ListenerName, ListenerSpec, StatsPage, ToChild};
+use postring_directory::Snapshot;
+use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
+use postring_ring::{Arena, ArenaGeometry, DoorbellButton, Link, LinkGeometry, SlotClass};
+use postring_smtp::{Protocol, ServerConfig};
+use postring_transport::{Doorbell, tls};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+struct ShardHandle {
+    number: u32,
+    events: Sender<Event>,
+    button: DoorbellButton,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl ShardHandle {
+    fn send(&self, event: Event) {
+        // A shard that has ended needs no events.
+        let _ = self.events.send(event);
+        self.button.ring();
+    }
+}
+
+/// Runs the role until it is drained.
+///
+/// # Errors
+/// One line that says why the role cannot work.
+pub fn run(mut child: Child) -> Result<(), String> {
+    let (launch, tls) = read_launch(child.launch.config.clone())?;
+    let geometry = geometry(&launch);
+    let mut listeners = std::mem::take(&mut child.listeners);
+    let mut shards = Vec::new();
+    let mut arenas = Vec::new();
+    for resources in std::mem::take(&mut child.shards) {
+        let number = resources.shard;
+        let wrong = |error: std::io::Error| format!("edge.{number}: {error}");
+        let arena = Arena::create(&geometry).map_err(wrong)?;
+        arenas.push(arena.as_fd().try_clone_to_owned().map_err(wrong)?);
+        let parts = ShardParts {
+            number,
+            hostname: child.launch.hostname.clone(),
+            store_shards: child.launch.store_shards,
+            data: child.launch.data.clone(),
+            launch: Arc::clone(&launch),
+            tls: tls.clone(),
+            arena,
+            stats: StatsPage::map(&resources.stats).map_err(wrong)?,
+            control: child.sender(),
+        };
+        let (own, others) = listeners.into_iter().partition(|(spec, _)| spec.shard == number);
+        listeners = others;
+        let (events, receiver) = mpsc::channel();
+        let doorbell = resources.doorbell;
+        let builder = LocalExecutorBuilder::new(Placement::Fixed(resources.core)).name(&format!("edge-{number}"));
+        // Built by hand instead of `spawn`, whose error would come too late to be one clear line.
+        let thread = std::thread::Builder::new()
+            .name(format!("edge-{number}"))
+            .spawn(move || match builder.make() {
+                Ok(executor) => executor.run(run_shard(parts, own, doorbell, receiver)),
+                Err(error) => {
+                    tracing::error!("edge.{number} has no io_uring executor: {error}; raise RLIMIT_MEMLOCK to 8 MiB, check kernel.io_uring_disabled");
+                    std::process::exit(1);
+                }
+            })
+            .map_err(wrong)?;
+        shards.push(ShardHandle { number, events, button: DoorbellButton::from_descriptor(resources.doorbell_button), thread });
+    }
+    let descriptors: Vec<BorrowedFd<'_>> = arenas.iter().map(AsFd::as_fd).collect();
+    child.sender().send(&FromChild::Ready, &descriptors).map_err(|error| error.to_string())?;
+    drop(arenas);
+    control(&child, &shards)?;
+    for shard in &shards {
+        shard.send(Event::Drain);
+    }
+    for shard in shards {
+        if shard.thread.join().is_err() {
+            tracing::error!("edge.{} ended by a panic", shard.number);
+        }
+    }
+    // Nobody may be left to hear it.
+    let _ = child.sender().send(&FromChild::Drained, &[]);
+    Ok(())
+}
+
+type Tls = Option<Arc<rustls::ServerConfig>>;
+
+fn read_launch(config: serde_json::Value) -> Result<(Arc<EdgeLaunch>, Tls), String> {
+    let launch: EdgeLaunch =
+        serde_json::from_value(config).map_err(|error| format!("edge: the launch's configuration: {error}"))?;
+    let tls = match &launch.tls {
+        Some(material) => Some(tls::server_config(&material.certificate_pem, &material.key_pem)?),
+        None => None,
+    };
+    Ok((Arc::new(launch), tls))
+}
+
+fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
+    let bytes = |body: u64| u32::try_from(body + SLOT_HEAD_BYTES as u64 + 4096).unwrap_or(u32::MAX);
+    let class = |body: u64, count: u32| SlotClass { slot_bytes: bytes(body), count };
+    let edge = &launch.edge;
+    let classes = vec![
+        class(60 * 1024, edge.slots_small),
+        class(1024 * 1024, edge.slots_medium),
+        class(MESSAGE_BYTES_CEILING, edge.slots_large),
+    ];
+    ArenaGeometry { classes }
+}
+
+/// Hears the supervisor until it says drain.
+fn control(child: &Child, shards: &[ShardHandle]) -> Result<(), String> {
+    let mut sequence = 0;
+    loop {
+        let (message, descriptors) =
+            child.receive().map_err(|error| format!("the supervisor says what cannot be read: {error}"))?;
+        match message {
+            ToChild::Attach(attach) => {
+                let Some(shard) = shards.iter().find(|shard| shard.number == attach.producer.shard) else { continue };
+                match open_link(&attach, descriptors) {
+                    Ok(link) => shard.send(Event::Attach(Box::new(link))),
+                    Err(error) => tracing::error!("a link to {} could not be opened: {error}", attach.consumer),
+                }
+            }
+            ToChild::Directory { sequence: newer } if newer >= sequence => {
+                sequence = newer;
+                match descriptors.first().map(Snapshot::map) {
+                    Some(Ok(snapshot)) => shards.iter().for_each(|shard| shard.send(Event::Directory(snapshot.clone()))),
+                    Some(Err(error)) => tracing::error!("{error}; the one before stays in use"),
+                    None => tracing::error!("a directory snapshot came without its memory; the one before stays in use"),
+                }
+            }
+            ToChild::Reload { config } => {
+                let result = read_launch(config).map(|(launch, tls)| {
+                    shards.iter().for_each(|shard| shard.send(Event::Reload(Arc::clone(&launch), tls.clone())));
+                    serde_json::json!("reloaded")
+                });
+                answer(child, 0, result);
+            }
+            ToChild::Ask { id, words } => answer(child, id, Err(format!("edge does not know \"{}\"", words.join(" ")))),
+            ToChild::Directory { .. } | ToChild::Launch(_) => {}
+            ToChild::Drain => return Ok(()),
+        }
+    }
+}
+
+fn answer(child: &Child, id: u64, result: Result<serde_json::Value, String>) {
+    if let Err(error) = child.sender().send(&FromChild::Answer { id, result }, &[]) {
+        tracing::warn!("an answer could not be given to the supervisor: {error}");
+    }
+}
+
+/// The producer's end of a link to a consumer.
+fn open_link(attach: &Attach, descriptors: Vec<OwnedFd>) -> Result<ConsumerLink, String> {
+    let [own, peer, button] = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| "it lacks descriptors".to_owned())?;
+    let geometry = LinkGeometry {
+        entries: attach.entries,
+        own_payload_bytes: attach.producer_payload_bytes,
+        peer_payload_bytes: attach.consumer_payload_bytes,
+    };
+    let link = Link::attach(own, peer, geometry).map_err(|error| error.to_string())?;
+    Ok(ConsumerLink { consumer: attach.consumer, link, bell: DoorbellButton::from_descriptor(button) })
+}
+
+async fn run_shard(parts: ShardParts, listeners: Vec<(ListenerSpec, OwnedFd)>, doorbell: OwnedFd, events: Receiver<Event>) {
+    let launch = Arc::clone(&parts.launch);
+    let (hostname, tls_available) = (parts.hostname.clone(), parts.tls.is_some());
+    let shard = Shard::new(parts);
+    for (spec, socket) in listeners {
+        let protocol = match spec.name {
+            ListenerName::Smtp => Protocol::Smtp,
+            ListenerName::Submission => Protocol::Submission,
+            ListenerName::Submissions => Protocol::Submissions,
+            ListenerName::Lmtp => Protocol::Lmtp,
+            ListenerName::DnsUdp | ListenerName::DnsTcp => continue,
+        };
+        let config = ServerConfig {
+            message_bytes_max: launch.edge.message_bytes_max,
+            recipients_max: launch.edge.recipients_max,
+            tls_available,
+            ..ServerConfig::new(&hostname, protocol)
+        };
+        glommio::spawn_local(Rc::clone(&shard).accept(listen(socket), Arc::new(config))).detach();
+    }
+    glommio::spawn_local(Rc::clone(&shard).tick()).detach();
+    shard.listen(Doorbell::new(doorbell), events).await;
+}
+
+#[allow(unsafe_code)] // glommio takes inherited sockets only as raw descriptors
+fn listen(socket: OwnedFd) -> TcpListener {
+    // SAFETY: the descriptor was owned and is given up here, so the listener is its only owner.
+    unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) }
+}

@@ -1,0 +1,309 @@
+//! One shard: what the tasks of one thread share, and the tasks that are not a client's.
+
+use crate::config::EdgeLaunch;
+use crate::connection;
+use crate::jobs::{ConsumerLink, JobId, Jobs, Trouble};
+use glommio::net::{TcpListener, TcpStream};
+use postring_control::{ChildSender, Counter, FromChild, Gauge, StatsPage};
+use postring_directory::Snapshot;
+use postring_mail::envelope::MessageId;
+use postring_mail::{Now, slot};
+use postring_ring::{Arena, Slot};
+use postring_smtp::{Client, ServerConfig};
+use postring_transport::{Doorbell, Stream};
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Bytes of one read of commands.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Time for messages under way when the shard drains.
+const DRAIN_WAIT: Duration = Duration::from_secs(20);
+/// Messages kept in quarantine; more are only logged.
+const QUARANTINE_MAX: usize = 1000;
+
+/// From the control thread.
+pub(crate) enum Event {
+    Attach(Box<ConsumerLink>),
+    Directory(Snapshot),
+    Reload(Arc<EdgeLaunch>, Option<Arc<rustls::ServerConfig>>),
+    Drain,
+}
+
+/// What the tasks of a shard share. Borrows never last over an await.
+pub(crate) struct Shard {
+    number: u32,
+    hostname: String,
+    store_shards: u32,
+    data: PathBuf,
+    launch: RefCell<Arc<EdgeLaunch>>,
+    tls: RefCell<Option<Arc<rustls::ServerConfig>>>,
+    directory: RefCell<Option<Snapshot>>,
+    arena: RefCell<Arena>,
+    jobs: RefCell<Jobs>,
+    scratch: RefCell<Vec<u8>>,
+    stats: StatsPage,
+    control: ChildSender,
+    connections: Cell<usize>,
+    addresses: RefCell<HashMap<IpAddr, u32>>,
+    last_id: Cell<MessageId>,
+    draining: Cell<bool>,
+    begun: Instant,
+}
+
+/// What a shard is made of.
+pub(crate) struct ShardParts {
+    pub number: u32,
+    pub hostname: String,
+    pub store_shards: u32,
+    pub data: PathBuf,
+    pub launch: Arc<EdgeLaunch>,
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub arena: Arena,
+    pub stats: StatsPage,
+    pub control: ChildSender,
+}
+
+impl Shard {
+    pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
+        Rc::new(Self {
+            number: parts.number,
+            hostname: parts.hostname,
+            store_shards: parts.store_shards,
+            data: parts.data,
+            launch: RefCell::new(parts.launch),
+            tls: RefCell::new(parts.tls),
+            directory: RefCell::new(None),
+            arena: RefCell::new(parts.arena),
+            jobs: RefCell::new(Jobs::new()),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
+            stats: parts.stats,
+            control: parts.control,
+            connections: Cell::new(0),
+            addresses: RefCell::new(HashMap::new()),
+            last_id: Cell::new(MessageId::default()),
+            draining: Cell::new(false),
+            begun: Instant::now(),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let number = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
+        Now { monotonic_ms: number(self.begun.elapsed().as_millis()), unix_us: number(since_1970.as_micros()) }
+    }
+
+    pub(crate) fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    pub(crate) fn store_shards(&self) -> u32 {
+        self.store_shards
+    }
+
+    pub(crate) fn config(&self) -> Arc<EdgeLaunch> {
+        Arc::clone(&self.launch.borrow())
+    }
+
+    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.tls.borrow().clone()
+    }
+
+    pub(crate) fn directory(&self) -> Option<Snapshot> {
+        self.directory.borrow().clone()
+    }
+
+    pub(crate) fn stats(&self) -> &StatsPage {
+        &self.stats
+    }
+
+    pub(crate) fn arena(&self) -> RefMut<'_, Arena> {
+        self.arena.borrow_mut()
+    }
+
+    pub(crate) fn jobs(&self) -> RefMut<'_, Jobs> {
+        self.jobs.borrow_mut()
+    }
+
+    pub(crate) fn scratch(&self) -> RefMut<'_, Vec<u8>> {
+        self.scratch.borrow_mut()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    pub(crate) fn connections_from(&self, address: IpAddr) -> usize {
+        self.addresses.borrow().get(&address).map_or(0, |count| *count as usize)
+    }
+
+    pub(crate) fn release(&self, slot: Slot) {
+        self.arena.borrow_mut().release(slot);
+    }
+
+    pub(crate) fn end(&self, job: JobId) {
+        self.jobs.borrow_mut().end(job, &mut self.arena.borrow_mut());
+    }
+
+    pub(crate) fn next_message_id(&self, now: Now) -> MessageId {
+        let id = MessageId::next(self.last_id.get(), self.number, now.unix_us);
+        self.last_id.set(id);
+        id
+    }
+
+    /// Lets `change` at the memory of a job nobody else reads now.
+    pub(crate) fn with_slot<T>(&self, job: JobId, change: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
+        let mut jobs = self.jobs.borrow_mut();
+        let slot = jobs.slot(job)?;
+        Some(change(self.arena.borrow_mut().bytes_mut(slot)))
+    }
+
+    /// Puts header fields before a message; gives its new beginning.
+    pub(crate) fn prepend(&self, job: JobId, message_offset: usize, fields: &[u8]) -> Option<usize> {
+        self.with_slot(job, |memory| slot::prepend(memory, message_offset, fields)).flatten()
+    }
+
+    /// Keeps a message no scanner came to an end with, for whoever has to find out why. The client was told to try again, so nothing is
+    /// lost if this fails.
+    pub(crate) fn quarantine(&self, job: JobId) {
+        let Some((id, bytes)) = self.jobs.borrow_mut().message(job, &self.arena.borrow()) else { return };
+        let folder = self.data.join("quarantine");
+        tracing::warn!("the message {id} could not be scanned; a copy is in {}", folder.display());
+        let keep = move || -> std::io::Result<()> {
+            std::fs::create_dir_all(&folder)?;
+            if std::fs::read_dir(&folder)?.count() < QUARANTINE_MAX {
+                std::fs::write(folder.join(format!("{id}.eml")), bytes)?;
+            }
+            Ok(())
+        };
+        glommio::spawn_local(async move {
+            if let Err(error) = glommio::executor().spawn_blocking(keep).await {
+                tracing::warn!("a message could not be kept in quarantine: {error}");
+            }
+        })
+        .detach();
+    }
+
+    /// Accepts clients of one listener until the shard drains.
+    pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener, config: Arc<ServerConfig>) {
+        while !self.draining.get() {
+            match listener.accept().await {
+                Ok(stream) => self.admit(stream, &config),
+                Err(error) => {
+                    // Out of descriptors most likely: those who are here finish first.
+                    tracing::warn!("a connection could not be accepted: {error}");
+                    glommio::timer::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Rc<Self>, stream: TcpStream, config: &Arc<ServerConfig>) {
+        // A client that is gone already has no address.
+        let Ok(peer) = stream.peer_addr() else { return };
+        self.stats.add(Counter::Connections, 1);
+        self.connections.set(self.connections.get() + 1);
+        *self.addresses.borrow_mut().entry(peer.ip()).or_insert(0) += 1;
+        self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
+        let (shard, config) = (Rc::clone(self), Arc::clone(config));
+        glommio::spawn_local(async move {
+            let client = Client { address: peer.ip(), port: peer.port() };
+            connection::serve(Rc::clone(&shard), Stream::new(stream), client, config).await;
+            shard.leave(peer.ip());
+        })
+        .detach();
+    }
+
+    fn leave(&self, address: IpAddr) {
+        self.connections.set(self.connections.get().saturating_sub(1));
+        self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
+        let mut addresses = self.addresses.borrow_mut();
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+
+    /// Hears the doorbell until the shard has drained.
+    pub(crate) async fn listen(self: Rc<Self>, mut doorbell: Doorbell, events: Receiver<Event>) {
+        let mut drain_until = None;
+        loop {
+            self.take_events(&events);
+            self.take_completions();
+            if self.draining.get() {
+                let until = *drain_until.get_or_insert_with(|| Instant::now() + DRAIN_WAIT);
+                if self.jobs.borrow().count() == 0 || Instant::now() >= until {
+                    return;
+                }
+            }
+            if self.jobs.borrow_mut().prepare_sleep() {
+                self.jobs.borrow_mut().awake();
+                continue;
+            }
+            let heard = doorbell.wait().await;
+            self.jobs.borrow_mut().awake();
+            if let Err(error) = heard {
+                tracing::error!("the shard's doorbell is gone: {error}");
+                return;
+            }
+        }
+    }
+
+    fn take_events(&self, events: &Receiver<Event>) {
+        loop {
+            match events.try_recv() {
+                Ok(Event::Attach(link)) => {
+                    self.jobs.borrow_mut().attach(*link, &mut self.arena.borrow_mut(), self.now().monotonic_ms)
+                }
+                Ok(Event::Directory(snapshot)) => *self.directory.borrow_mut() = Some(snapshot),
+                Ok(Event::Reload(launch, tls)) => {
+                    *self.launch.borrow_mut() = launch;
+                    *self.tls.borrow_mut() = tls;
+                }
+                Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {
+                    self.draining.set(true);
+                    return;
+                }
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    fn take_completions(&self) {
+        let mut arena = self.arena.borrow_mut();
+        self.jobs.borrow_mut().take_completions(&mut arena, self.now().monotonic_ms);
+        self.stats.set(Gauge::SlotsInUse, arena.in_use() as u64);
+        drop(arena);
+        self.report_trouble();
+    }
+
+    fn report_trouble(&self) {
+        for trouble in self.jobs.borrow_mut().take_trouble() {
+            let message = match trouble {
+                Trouble::Lied(peer, text) => {
+                    self.stats.add(Counter::PeersLied, 1);
+                    FromChild::PeerLied { peer, text }
+                }
+                Trouble::Hangs(peer, text) => FromChild::PeerHangs { peer, text },
+            };
+            // A supervisor that is gone drains us anyway.
+            let _ = self.control.send(&message, &[]);
+        }
+    }
+
+    /// Looks at the deadlines once a second.
+    pub(crate) async fn tick(self: Rc<Self>) {
+        loop {
+            glommio::timer::sleep(Duration::from_secs(1)).await;
+            self.jobs.borrow_mut().check_deadlines(self.now().monotonic_ms);
+            self.report_trouble();
+        }
+    }
+}
