@@ -1,1 +1,31 @@
-fn main() {}
+//! Postring: mail infrastructure in one binary. This crate is the operator's side: plan, supervisor, commands. No protocol code.
+
+mod cli;
+mod commands;
+mod config;
+mod demo;
+mod init;
+mod plan;
+mod reference;
+mod supervisor;
+mod try_it;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("POSTRING_LOG").unwrap_or_else(|_| "info,glommio=error".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    match commands::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("postring: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

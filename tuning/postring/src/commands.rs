@@ -1,0 +1,283 @@
+//! What each command does.
+
+use crate::cli::{AccountAction, AliasAction, Arguments, Command, ConfigPath, DomainAction};
+use crate::config::Config;
+use crate::init::{self, Init};
+use crate::supervisor::{self, Supervisor};
+use crate::{demo, reference, try_it};
+use indicatif::{ProgressBar, ProgressStyle};
+use postring_directory::{Directory, hash_password};
+use postring_engine::bayes::{Class, learn};
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub fn run(arguments: Arguments) -> Result<(), String> {
+    match arguments.command.unwrap_or(Command::Demo { dir: "demo".into() }) {
+        Command::Demo { dir } => demo::run(&dir),
+        Command::Init { dir, domain, accounts, port_base } => {
+            make(&Init { folder: &dir, domain: &domain, accounts: &accounts, port_base })
+        }
+        Command::Up(path) => {
+            let supervisor = Supervisor::prepare(&find(&path)?)?;
+            supervisor.run(|supervisor| {
+                tracing::info!("ready: {}", supervisor.config().server.hostname);
+            })
+        }
+        Command::Check(path) => check(&find(&path)?),
+        Command::Reload(path) => match supervisor::ask(&load(&path)?.server.data, &["reload"])? {
+            Some(_) => Ok(println!("reloaded")),
+            None => Err("nothing runs on this data folder".to_owned()),
+        },
+        Command::Reference => Ok(print!("{}", reference::text())),
+        Command::Domain { action, config } => domain(&config, action),
+        Command::Account { action, config } => account(&config, action),
+        Command::Alias { action, config } => alias(&config, action),
+        Command::Status { json, watch, config } => status(&config, json, watch),
+        Command::Learn { spam, ham: _, paths, json, config } => {
+            learn_paths(&config, if spam { Class::Spam } else { Class::Ham }, &paths, json)
+        }
+        Command::Try { action, config } => try_it::run(&load(&config)?, action),
+        Command::Child { role } => child(&role),
+    }
+}
+
+/// The configuration's path: given, or the first that exists.
+fn find(path: &ConfigPath) -> Result<PathBuf, String> {
+    if let Some(path) = &path.config {
+        return Ok(path.clone());
+    }
+    ["postring.toml", "demo/postring.toml", "/etc/postring/postring.toml"]
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .ok_or_else(|| "no configuration: give --config FILE, or make one with `postring init`".to_owned())
+}
+
+fn load(path: &ConfigPath) -> Result<Config, String> {
+    Config::load(&find(path)?)
+}
+
+fn make(request: &Init<'_>) -> Result<(), String> {
+    let made = init::init(request)?;
+    println!("{} is written.", made.config.display());
+    for (account, password) in &made.passwords {
+        println!("{account} has the password {password}");
+    }
+    println!("Start it with: postring up --config {}", made.config.display());
+    Ok(())
+}
+
+/// Everything that can be judged without starting.
+fn check(path: &Path) -> Result<(), String> {
+    let config = Config::load(path)?;
+    init::check_version(&config.server.data)?;
+    let mut findings = Vec::new();
+    if config.edge.scan && config.scan.yara {
+        findings.extend(postring_engine::yara::compile(&config.server.data.join(&config.scan.rules)).err());
+    }
+    findings.extend(
+        postring_engine::bayes::TokenStore::open(&config.server.data.join(&config.scan.tokens))
+            .err()
+            .map(|error| error.to_string()),
+    );
+    findings.extend(Directory::open(&config.server.data.join("directory.sqlite")).err().map(|error| error.to_string()));
+    findings.extend(crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan).err());
+    findings.extend(supervisor::check_tls(&config).err());
+    if supervisor::ask(&config.server.data, &["status"])?.is_none() {
+        findings.extend(supervisor::check_sockets(&config));
+    }
+    if findings.is_empty() {
+        println!("{} is good.", path.display());
+        return Ok(());
+    }
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    Err(format!(
+        "{} of {}",
+        if findings.len() == 1 { "one thing is wrong".to_owned() } else { format!("{} things are wrong", findings.len()) },
+        path.display()
+    ))
+}
+
+fn open(config: &Config) -> Result<Directory, String> {
+    init::check_version(&config.server.data)?;
+    Directory::open(&config.server.data.join("directory.sqlite")).map_err(|error| error.to_string())
+}
+
+/// Waits until the running system works with what was changed.
+fn apply(config: &Config) -> Result<(), String> {
+    if supervisor::ask(&config.server.data, &["directory"])?.is_none() {
+        println!("(nothing runs on this data folder; it takes effect at the next start)");
+    }
+    Ok(())
+}
+
+fn domain(path: &ConfigPath, action: DomainAction) -> Result<(), String> {
+    let config = load(path)?;
+    let directory = open(&config)?;
+    match action {
+        DomainAction::Add { name } => {
+            directory.domain_add(&name).map_err(|error| error.to_string())?;
+            println!("{name} is hosted now.");
+            apply(&config)
+        }
+        DomainAction::List => {
+            directory.domains().map_err(|error| error.to_string())?.iter().for_each(|name| println!("{name}"));
+            Ok(())
+        }
+    }
+}
+
+fn read_password(from_stdin: bool) -> Result<(String, bool), String> {
+    if !from_stdin {
+        return Ok((init::random_password()?, true));
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(|error| format!("standard input: {error}"))?;
+    let password = line.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() { Err("the password on standard input is empty".to_owned()) } else { Ok((password, false)) }
+}
+
+fn account(path: &ConfigPath, action: AccountAction) -> Result<(), String> {
+    let config = load(path)?;
+    let directory = open(&config)?;
+    let (address, password_stdin, add) = match action {
+        AccountAction::Add { address, password_stdin } => (address, password_stdin, true),
+        AccountAction::Password { address, password_stdin } => (address, password_stdin, false),
+        AccountAction::List => {
+            for account in directory.accounts().map_err(|error| error.to_string())? {
+                println!("{}@{}{}", account.local_part, account.domain, if account.enabled { "" } else { " (disabled)" });
+            }
+            return Ok(());
+        }
+    };
+    let (password, generated) = read_password(password_stdin)?;
+    let hash = hash_password(password.as_bytes())?;
+    if add {
+        directory.account_add(&address, &hash, 0).map_err(|error| error.to_string())?;
+    } else {
+        directory.set_password(&address, &hash).map_err(|error| error.to_string())?;
+    }
+    if generated {
+        println!("{address} has the password {password}");
+    } else {
+        println!("{address} has the password from standard input.");
+    }
+    apply(&config)
+}
+
+fn alias(path: &ConfigPath, action: AliasAction) -> Result<(), String> {
+    let config = load(path)?;
+    let directory = open(&config)?;
+    match action {
+        AliasAction::Add { address, targets } => {
+            directory.alias_add(&address, &targets).map_err(|error| error.to_string())?;
+            println!("{address} leads to {}.", targets.join(", "));
+            apply(&config)
+        }
+        AliasAction::List => {
+            for alias in directory.aliases().map_err(|error| error.to_string())? {
+                println!("{}@{} -> {}", alias.local_part, alias.domain, alias.target);
+            }
+            Ok(())
+        }
+    }
+}
+
+fn status(path: &ConfigPath, json: bool, watch: bool) -> Result<(), String> {
+    let config = load(path)?;
+    loop {
+        let Some(status) = supervisor::ask(&config.server.data, &["status"])? else {
+            return Err(format!("nothing runs on {}; start it with `postring up`", config.server.data.display()));
+        };
+        if json {
+            println!("{}", serde_json::to_string_pretty(&status).map_err(|error| error.to_string())?);
+            return Ok(());
+        }
+        if watch {
+            // Clear the screen, go to its corner.
+            print!("\u{1b}[2J\u{1b}[H");
+        }
+        print_status(&status);
+        if !watch {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn print_status(status: &serde_json::Value) {
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for role in status["roles"].as_array().into_iter().flatten() {
+        let state = if role["ready"].as_bool() == Some(true) { "ready" } else { "down" };
+        println!(
+            "{:<10} {:<6} pid {:<8} cores {:<10} restarts {}",
+            text(&role["role"]),
+            state,
+            text(&role["pid"]),
+            text(&role["cores"]),
+            text(&role["restarts"])
+        );
+    }
+    println!();
+    for (name, value) in status["counters"].as_object().into_iter().flatten() {
+        if value.as_u64() != Some(0) {
+            println!("{:<36} {:>14}", name.replace('_', " "), value);
+        }
+    }
+}
+
+fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -> Result<(), String> {
+    let config = load(path)?;
+    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} files, {msg} messages, {eta} left") {
+        bar.set_style(style);
+    }
+    let tokens = config.server.data.join(&config.scan.tokens);
+    let report = learn(paths, class, &tokens, |progress| {
+        bar.set_length(progress.files);
+        bar.set_position(progress.files_done);
+        bar.set_message(progress.messages.to_string());
+    })?;
+    bar.finish_and_clear();
+    let (spam, ham) = report.messages;
+    if json {
+        let skipped = report.skipped.len();
+        println!(
+            "{}",
+            serde_json::json!({ "learned": report.learned, "moved": report.moved, "known": report.known, "skipped": skipped, "spam": spam, "ham": ham })
+        );
+        return Ok(());
+    }
+    println!("{} messages learned, {} moved from the other class, {} known already.", report.learned, report.moved, report.known);
+    println!("In all {spam} spam and {ham} ham.");
+    for skipped in report.skipped.iter().take(10) {
+        println!("skipped: {skipped}");
+    }
+    Ok(())
+}
+
+/// A role's process.
+fn child(role: &str) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {}", panic.to_string().replace('\n', " "))));
+    let child = postring_control::Child::take_over()
+        .map_err(|error| format!("`postring child` is started by `postring up` only ({error})"))?;
+    if child.launch.role.name() != role {
+        return Err(format!("started as {role} and launched as {}", child.launch.role));
+    }
+    let sender = child.sender();
+    let result = match child.launch.role {
+        postring_control::Role::Edge => postring_edge::run(child),
+        postring_control::Role::Scan => postring_scan::run_scan(child),
+        postring_control::Role::Store => postring_store::run_store(child),
+        postring_control::Role::Send => Err("the sending role is not built yet".to_owned()),
+    };
+    if let Err(text) = &result {
+        // The supervisor says it; one that is gone cannot.
+        let _ = sender.send(&postring_control::FromChild::Fatal { text: text.clone() }, &[]);
+        std::process::exit(1);
+    }
+    result
+}

@@ -1,0 +1,203 @@
+//! `postring.toml`: one file for all roles, checked as a whole, every error one line that says where and what would be right.
+
+use postring_edge::config::EdgeConfig;
+use postring_policy::PolicyConfig;
+use postring_scan::ScanConfig;
+use postring_store::StoreConfig;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub listen: Listen,
+    #[serde(default)]
+    pub tls: Tls,
+    #[serde(default)]
+    pub cores: Cores,
+    #[serde(default)]
+    pub edge: EdgeConfig,
+    #[serde(default)]
+    pub policy: PolicyConfig,
+    #[serde(default)]
+    pub scan: ScanConfig,
+    #[serde(default)]
+    pub store: StoreConfig,
+}
+
+/// `[server]`: who we are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// This host's full name, as other servers see it in DNS; it stands in greetings, Received fields and file names.
+    pub hostname: String,
+    /// The data folder: mail, journals, directory, rules. Relative to this file. Default "data".
+    #[serde(default = "data")]
+    pub data: PathBuf,
+}
+
+fn data() -> PathBuf {
+    "data".into()
+}
+
+/// `[listen]`: addresses and ports, a list each; an empty list serves nothing there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Mail from other servers (RFC 5321), usually port 25.
+    pub smtp: Vec<SocketAddr>,
+    /// Mail from users with STARTTLS (RFC 6409), usually port 587.
+    pub submission: Vec<SocketAddr>,
+    /// Mail from users over TLS (RFC 8314), usually port 465.
+    pub submissions: Vec<SocketAddr>,
+    /// Delivery from another mail server (RFC 2033), usually port 24. Anybody who reaches it can deliver: keep it to loopback.
+    pub lmtp: Vec<SocketAddr>,
+    /// Status page and metrics, read only. Keep it to loopback or an inner network.
+    pub http: Vec<SocketAddr>,
+}
+
+/// `[tls]`: the certificate of SMTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM. Relative to this file. Without it STARTTLS is not offered and users cannot log in.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// `[cores]`: which role runs where; the length of a list is the number of shards or workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cores {
+    /// Shards that hold the connections. Default: chosen by the number of cores.
+    pub edge: Option<Vec<usize>>,
+    /// Scan workers. Default: chosen by the number of cores.
+    pub scan: Option<Vec<usize>>,
+    /// Shards that own mailboxes. Their number must stay as it is once there is mail in the journal. Default: one.
+    pub store: Option<Vec<usize>>,
+}
+
+impl Config {
+    /// Reads and checks a file; paths become absolute.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("{}: {error}; `postring init --dir DIR --domain NAME` makes one", path.display()))?;
+        let mut config = Self::parse(&text, &path.display().to_string())?;
+        let folder = std::path::absolute(path).map_err(|error| error.to_string())?;
+        let folder = folder.parent().unwrap_or(Path::new("/"));
+        config.server.data = folder.join(&config.server.data);
+        for file in [&mut config.tls.certificate, &mut config.tls.key].into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
+    }
+
+    fn parse(text: &str, name: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            format!("{name}:{line}: {}", error.message().replace('\n', "; "))
+        })?;
+        config.check().map_err(|error| {
+            let line = place_of(text, &error);
+            format!("{name}:{line}: {error}")
+        })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !postring_mail::path::is_domain(&self.server.hostname) {
+            return Err(format!(
+                "server.hostname = \"{}\": give this host's full name, like mx.example.org",
+                self.server.hostname
+            ));
+        }
+        self.edge.check()?;
+        self.policy.check()?;
+        self.scan.check()?;
+        self.store.check()?;
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err("tls.certificate and tls.key: give both or none".to_owned());
+        }
+        if self.tls.certificate.is_none() && !(self.listen.submission.is_empty() && self.listen.submissions.is_empty()) {
+            return Err(
+                "listen.submission and listen.submissions need tls.certificate and tls.key: nobody may log in without TLS"
+                    .to_owned(),
+            );
+        }
+        let mut seen = Vec::new();
+        for (name, addresses) in self.listen.tcp() {
+            for address in addresses {
+                if seen.contains(address) && address.port() != 0 {
+                    return Err(format!("listen.{name}: {address} is in use for another service of this file"));
+                }
+                seen.push(*address);
+            }
+        }
+        for (name, cores) in [("edge", &self.cores.edge), ("scan", &self.cores.scan), ("store", &self.cores.store)] {
+            if cores.as_ref().is_some_and(|cores| cores.len() > 64 || (cores.is_empty() && name != "scan")) {
+                return Err(format!("cores.{name}: give a list of 1 to 64 core numbers"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Listen {
+    /// Every list with its key.
+    pub fn tcp(&self) -> [(&'static str, &[SocketAddr]); 5] {
+        [
+            ("smtp", &self.smtp),
+            ("submission", &self.submission),
+            ("submissions", &self.submissions),
+            ("lmtp", &self.lmtp),
+            ("http", &self.http),
+        ]
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The line of the first `section.key` an error names.
+fn place_of(text: &str, error: &str) -> usize {
+    let word = error.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')).find(|word| word.contains('.'));
+    let Some((section, key)) = word.and_then(|word| word.split_once('.')) else { return 1 };
+    let mut current = "";
+    for (line, number) in text.lines().zip(1..) {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            current = name;
+        } else if current == section && line.split('=').next().is_some_and(|name| name.trim() == key) {
+            return number;
+        }
+    }
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "[server]\nhostname = \"mx.example.org\"\n\n[listen]\nsmtp = [\"127.0.0.1:2525\"]\n";
+
+    #[test]
+    fn errors_are_one_line_with_their_place() {
+        assert!(Config::parse(GOOD, "f").is_ok());
+        for (change, expected) in [
+            ("[edge]\nmessage_bytes = 1\n", "f:7: unknown field `message_bytes`, expected one of `message_bytes_max`"),
+            ("[edge]\nrecipients_max = \"many\"\n", "f:7: invalid type: string \"many\", expected usize"),
+            ("[edge]\n\nrecipients_max = 0\n", "f:8: edge.recipients_max = 0: give a number from 1 to 100"),
+            ("lmtp = [\"127.0.0.1:2525\"]\n", "f:6: listen.lmtp: 127.0.0.1:2525 is in use"),
+            ("submission = [\"127.0.0.1:1\"]\n", "f:6: listen.submission"),
+            ("[policy]\njunk_score = 1.0\n", "policy: mark_score 5 <= junk_score 1"),
+        ] {
+            let error = Config::parse(&format!("{GOOD}{change}"), "f").unwrap_err();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The reference of the configuration, made from the doc comments of the fields.
+
+/// Each section with the source its fields stand in, and the type's name there.
+const SECTIONS: [(&str, &str, &str); 8] = [
+    ("server", include_str!("config.rs"), "pub struct Server "),
+    ("listen", include_str!("config.rs"), "pub struct Listen "),
+    ("tls", include_str!("config.rs"), "pub struct Tls "),
+    ("cores", include_str!("config.rs"), "pub struct Cores "),
+    ("edge", include_str!("../../../edge/daemon/src/config.rs"), "pub struct EdgeConfig "),
+    ("policy", include_str!("../../../edge/policy/src/lib.rs"), "pub struct PolicyConfig "),
+    ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
+    ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
+];
+
+/// Every key with its meaning and default.
+pub fn text() -> String {
+    let mut out = String::from("# Every key of postring.toml.\n");
+    for (section, source, start) in SECTIONS {
+        out.push_str(&format!("\n[{section}]\n"));
+        let body = source.split_once(start).and_then(|(_, rest)| rest.split_once("\n}")).map_or("", |(body, _)| body);
+        for line in body.lines().map(str::trim) {
+            if let Some(comment) = line.strip_prefix("///") {
+                out.push_str(&format!("#{comment}\n"));
+            } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
+                out.push_str(&format!("# {name} =\n\n"));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_section_has_its_keys() {
+        let text = super::text();
+        for key in ["hostname", "smtp", "certificate", "edge", "message_bytes_max", "junk_score", "rules", "line_ends"] {
+            assert!(text.contains(&format!("# {key} =")), "{key}");
+        }
+        assert!(text.contains("# Largest message taken, bytes (SIZE, RFC 1870)."));
+    }
+}

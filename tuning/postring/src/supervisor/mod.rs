@@ -1,0 +1,310 @@
+//! The supervisor: opens what needs rights, starts each role as a process, links them, watches them, drains them.
+//!
+//! One thread decides ([`Supervisor::run`]); readers of the children's sockets, the control socket and signals send it notes. It parses
+//! neither mail nor anything else from the network.
+
+mod children;
+mod http;
+mod links;
+mod operator;
+mod sockets;
+
+pub use operator::ask;
+
+use crate::config::Config;
+use crate::init;
+use crate::plan::{self, Plan};
+use children::{Children, Note};
+use postring_control::{FromChild, Role, ToChild};
+use postring_directory::Directory;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// What `postring check` says of the certificate.
+pub fn check_tls(config: &Config) -> Result<(), String> {
+    children::tls_material(config).map(|_| ())
+}
+
+/// What `postring check` says of the ports.
+pub fn check_sockets(config: &Config) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (key, addresses) in config.listen.tcp() {
+        for address in addresses {
+            findings
+                .extend(sockets::probe(*address).err().map(|error| sockets::explain(&format!("listen.{key}"), *address, &error)));
+        }
+    }
+    findings
+}
+
+/// True if the demo can have its ports above this base.
+pub fn ports_are_free(base: u16) -> bool {
+    [24, 25, 80, 465, 587].iter().all(|port| sockets::probe(([127, 0, 0, 1], base + port).into()).is_ok())
+}
+
+/// How often the directory is looked at for changes made by other programs.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Time for all children to be ready at the first start; a long journal is replayed in it.
+const START_WAIT: Duration = Duration::from_secs(120);
+/// Time for one role to drain before it is ended.
+const DRAIN_WAIT: Duration = Duration::from_secs(30);
+
+/// Everything the deciding thread knows.
+pub struct Supervisor {
+    config_path: PathBuf,
+    config: Config,
+    plan: Plan,
+    children: Children,
+    directory: Directory,
+    snapshot: OwnedFd,
+    sequence: u64,
+    notes: Receiver<Note>,
+    sender: Sender<Note>,
+    _lock: File,
+}
+
+impl Supervisor {
+    /// Checks, locks, opens the sockets. Nothing runs yet.
+    pub fn prepare(config_path: &Path) -> Result<Self, String> {
+        let config = Config::load(config_path)?;
+        init::check_version(&config.server.data)?;
+        let lock = lock(&config.server.data)?;
+        raise_limits();
+        let plan = plan::plan(&config.cores, &plan::available(), config.edge.scan)?;
+        if config.scan.yara && !plan.scan.is_empty() {
+            postring_engine::yara::compile(&config.server.data.join(&config.scan.rules))?;
+        }
+        let directory = Directory::open(&config.server.data.join("directory.sqlite")).map_err(|error| error.to_string())?;
+        let (snapshot, sequence) = snapshot(&directory)?;
+        let sockets = sockets::open(&config, plan.edge.len())?;
+        let (sender, notes) = mpsc::channel();
+        let children = Children::new(&config, &plan, sockets, sender.clone())?;
+        Ok(Self {
+            config_path: config_path.to_owned(),
+            config,
+            plan,
+            children,
+            directory,
+            snapshot,
+            sequence,
+            notes,
+            sender,
+            _lock: lock,
+        })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Starts everything, calls `ready` once all roles are, and works until told to stop.
+    pub fn run(mut self, ready: impl FnOnce(&Self)) -> Result<(), String> {
+        let run_folder = self.config.server.data.join("run");
+        operator::listen(&run_folder, self.sender.clone())?;
+        http::serve(&self.config.listen.http, self.sender.clone())?;
+        signals(self.sender.clone())?;
+        self.children.start_all();
+        self.write_pids(&run_folder);
+        let mut ready = Some(ready);
+        let start_until = Instant::now() + START_WAIT;
+        let mut look_at = Instant::now() + LOOK_EVERY;
+        let result = loop {
+            if ready.is_some() {
+                if self.children.all_ready() {
+                    if let Some(ready) = ready.take() {
+                        ready(&self);
+                    }
+                } else if let Some(text) = self.children.fatal() {
+                    break Err(text);
+                } else if Instant::now() > start_until {
+                    break Err("not every role was ready within two minutes; the lines above say why".to_owned());
+                }
+            }
+            match self.notes.recv_timeout(Duration::from_millis(100)) {
+                Ok(Note::Stop) => break Ok(()),
+                Ok(Note::Reload) => {
+                    let _ = self.reload();
+                }
+                Ok(note) => self.take(note, &run_folder),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Err("the supervisor lost its own channel".to_owned()),
+            }
+            if self.children.restart_due() {
+                self.write_pids(&run_folder);
+            }
+            if Instant::now() >= look_at {
+                look_at = Instant::now() + LOOK_EVERY;
+                if let Err(error) = self.refresh_directory() {
+                    tracing::warn!("{error}; the directory in use stays");
+                }
+            }
+        };
+        self.drain();
+        for name in ["control.sock", "postring.pid", "children.json"] {
+            // A leftover is replaced at the next start.
+            let _ = std::fs::remove_file(run_folder.join(name));
+        }
+        result
+    }
+
+    fn take(&mut self, note: Note, run_folder: &Path) {
+        match note {
+            Note::Child { key, generation, message, descriptors } => match message {
+                FromChild::Ready => {
+                    self.children.ready(key, generation, descriptors);
+                    if key.role != Role::Scan {
+                        self.children.tell(key, &ToChild::Directory { sequence: self.sequence }, &[self.snapshot.as_fd()]);
+                    }
+                    self.children.link(key);
+                    self.write_pids(run_folder);
+                }
+                FromChild::Answer { result: Err(text), .. } => tracing::error!("{key}: {text}"),
+                FromChild::Answer { .. } | FromChild::Drained => {}
+                FromChild::Alarm { text } => tracing::error!("ALARM from {key}: {text}"),
+                FromChild::PeerLied { peer, text } => {
+                    self.children.replace(peer, &format!("{key} says it broke the ring's rules: {text}"))
+                }
+                FromChild::PeerHangs { peer, text } => self.children.replace(peer, &format!("{key} says it hangs: {text}")),
+                FromChild::Fatal { text } => self.children.set_fatal(key, generation, text),
+            },
+            Note::Gone { key, generation } => self.children.gone(key, generation),
+            Note::Ask { words, answer } => {
+                let result = self.answer(&words);
+                // Whoever asked may have gone.
+                let _ = answer.send(result);
+            }
+            Note::Stop | Note::Reload => {}
+        }
+    }
+
+    fn answer(&mut self, words: &[String]) -> Result<serde_json::Value, String> {
+        match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["status"] => Ok(self.children.status(&self.plan)),
+            ["metrics"] => Ok(serde_json::Value::String(self.children.metrics())),
+            ["directory"] => {
+                self.refresh_directory()?;
+                Ok(serde_json::json!({ "sequence": self.sequence }))
+            }
+            ["reload"] => self.reload().map(|()| serde_json::json!("reloaded")),
+            _ => Err(format!("unknown request \"{}\"", words.join(" "))),
+        }
+    }
+
+    /// Hands a new snapshot to all children if the database has changed.
+    fn refresh_directory(&mut self) -> Result<(), String> {
+        if self.directory.change_sequence().map_err(|error| error.to_string())? == self.sequence {
+            return Ok(());
+        }
+        let (snapshot, sequence) = snapshot(&self.directory)?;
+        self.snapshot = snapshot;
+        self.sequence = sequence;
+        for key in self.children.ready_keys() {
+            if key.role != Role::Scan {
+                self.children.tell(key, &ToChild::Directory { sequence }, &[self.snapshot.as_fd()]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the file again; a bad one changes nothing.
+    fn reload(&mut self) -> Result<(), String> {
+        let result = Config::load(&self.config_path).and_then(|newer| {
+            let fixed = |config: &Config| (config.server.clone(), config.listen.clone(), config.cores.clone());
+            if fixed(&newer) != fixed(&self.config) {
+                return Err("[server], [listen] and [cores] change with a restart only".to_owned());
+            }
+            self.children.reload(&newer)?;
+            self.config = newer;
+            Ok(())
+        });
+        match &result {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(error) => tracing::error!("{error}; the configuration before stays in force"),
+        }
+        result
+    }
+
+    /// Stops the roles in the order of the mail's way, so that what was accepted is kept.
+    fn drain(&mut self) {
+        for role in [Role::Edge, Role::Scan, Role::Store] {
+            self.children.drain(role);
+            let until = Instant::now() + DRAIN_WAIT;
+            while self.children.any_running(role) && Instant::now() < until {
+                match self.notes.recv_timeout(Duration::from_millis(100)) {
+                    Ok(Note::Gone { key, generation }) => self.children.ended(key, generation),
+                    // The second signal: hurry.
+                    Ok(Note::Stop) => break,
+                    _ => {}
+                }
+            }
+            self.children.kill(role);
+        }
+    }
+
+    fn write_pids(&self, run_folder: &Path) {
+        let pids = serde_json::to_string_pretty(&self.children.pids()).unwrap_or_default();
+        for (name, text) in [("postring.pid", std::process::id().to_string()), ("children.json", pids)] {
+            if let Err(error) = std::fs::write(run_folder.join(name), text) {
+                tracing::warn!("{}: {error}", run_folder.join(name).display());
+            }
+        }
+    }
+}
+
+fn snapshot(directory: &Directory) -> Result<(OwnedFd, u64), String> {
+    let (bytes, warnings) = postring_directory::build(directory).map_err(|error| error.to_string())?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let sequence = postring_directory::Snapshot::from_bytes(bytes.clone()).map_err(|error| error.to_string())?.sequence();
+    let fd = postring_directory::to_memfd(&bytes).map_err(|error| format!("no memory for the directory's snapshot: {error}"))?;
+    Ok((fd, sequence))
+}
+
+/// One supervisor a data folder.
+fn lock(data: &Path) -> Result<File, String> {
+    let run = data.join("run");
+    std::fs::create_dir_all(&run).map_err(|error| format!("{}: {error}", run.display()))?;
+    let path = run.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| format!("another postring runs on {}; stop it first, or give another folder", data.display()))?;
+    Ok(file)
+}
+
+/// As many descriptors as we may have; and locked memory for the rings where that is still counted.
+fn raise_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let limit = getrlimit(resource);
+        // What is not allowed stays as it is; who needs more says so when it runs out.
+        let _ = setrlimit(resource, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
+fn signals(sender: Sender<Note>) -> Result<(), String> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| error.to_string())?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if sender.send(if signal == SIGHUP { Note::Reload } else { Note::Stop }).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}

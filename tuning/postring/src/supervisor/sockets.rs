@@ -1,0 +1,77 @@
+//! Opens the listening sockets: one for each edge shard and address (SO_REUSEPORT), so that the kernel spreads the clients.
+
+use crate::config::Config;
+use postring_control::{ListenerName, ListenerSpec};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// Connections the kernel keeps for us while we are busy.
+const BACKLOG: i32 = 4096;
+
+pub fn open(config: &Config, shards: usize) -> Result<Vec<(ListenerSpec, OwnedFd)>, String> {
+    let listen = &config.listen;
+    let lists = [
+        (ListenerName::Smtp, "smtp", &listen.smtp),
+        (ListenerName::Submission, "submission", &listen.submission),
+        (ListenerName::Submissions, "submissions", &listen.submissions),
+        (ListenerName::Lmtp, "lmtp", &listen.lmtp),
+    ];
+    let mut sockets = Vec::new();
+    for (name, key, addresses) in lists {
+        for &address in addresses {
+            // Another program's socket, and another postring's, must be found: SO_REUSEPORT alone would share the port with it.
+            if let Err(error) = probe(address) {
+                return Err(explain(&format!("listen.{key}"), address, &error));
+            }
+            for shard in (0_u32..).take(shards) {
+                let socket = bind(address).map_err(|error| explain(&format!("listen.{key}"), address, &error))?;
+                sockets.push((ListenerSpec { name, shard, address }, socket));
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+/// Fails if anybody listens there.
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = socket(address)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One line that says what to do.
+pub fn explain(key: &str, address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "{key}: {address} is in use by another program (`ss -ltnp 'sport = :{}'` shows which); stop it or choose another port",
+                address.port()
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{key}: {address} needs root or CAP_NET_BIND_SERVICE; start as root, or choose a port above 1023")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{key}: {address} is no address of this machine"),
+        _ => format!("{key}: {address}: {error}"),
+    }
+}
