@@ -1,0 +1,280 @@
+//! Starts the real program in a temporary folder on free loopback ports, talks SMTP to it, ends it.
+#![allow(dead_code)] // each test file uses its part
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+pub const WAIT: Duration = Duration::from_secs(60);
+
+pub fn postring(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_postring")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A base whose ports nobody uses now.
+fn port_base() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 200) as u16;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let base = 10_000 + (start + step * 7) % 200 * 100;
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", base + port)).is_ok();
+        if [24, 25, 80, 465, 587].iter().all(free) {
+            return base;
+        }
+    }
+}
+
+pub struct System {
+    pub folder: tempfile::TempDir,
+    pub base: u16,
+    pub passwords: BTreeMap<String, String>,
+    process: Option<Child>,
+}
+
+impl System {
+    /// `init` with two accounts; not started.
+    pub fn init() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let base = port_base();
+        let dir = folder.path().join("p");
+        let made = postring(&[
+            "init",
+            "--dir",
+            dir.to_str().unwrap(),
+            "--domain",
+            "test.example",
+            "--account",
+            "alice@test.example",
+            "--account",
+            "bob@test.example",
+            "--port-base",
+            &base.to_string(),
+        ]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let passwords = String::from_utf8(made.stdout)
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.split_once(" has the password "))
+            .map(|(account, password)| (account.to_owned(), password.to_owned()))
+            .collect();
+        Self { folder, base, passwords, process: None }
+    }
+
+    pub fn start() -> Self {
+        let mut system = Self::init();
+        system.up();
+        system
+    }
+
+    pub fn config(&self) -> String {
+        self.folder.path().join("p/postring.toml").to_str().unwrap().to_owned()
+    }
+
+    pub fn append_config(&self, text: &str) {
+        let mut file = std::fs::File::options().append(true).open(self.config()).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("p/data")
+    }
+
+    pub fn maildir(&self, account: &str) -> PathBuf {
+        self.data().join("mail/test.example").join(account).join("Maildir")
+    }
+
+    /// Starts and waits until all roles are ready.
+    pub fn up(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_postring"))
+            .args(["up", "--config", &self.config()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        self.wait_ready();
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn status(&self) -> Option<serde_json::Value> {
+        let output = postring(&["status", "--json", "--config", &self.config()]);
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    pub fn wait_ready(&self) {
+        self.wait("all roles to be ready", || self.status().is_some_and(|status| status["ready"] == true));
+    }
+
+    pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let until = Instant::now() + WAIT;
+        while !done() {
+            assert!(Instant::now() < until, "waited for {what} in vain\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn pids(&self) -> BTreeMap<String, i32> {
+        let text = std::fs::read_to_string(self.data().join("run/children.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    pub fn supervisor(&self) -> i32 {
+        self.process.as_ref().unwrap().id().try_into().unwrap()
+    }
+
+    /// SIGTERM, and the end.
+    pub fn down(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            signal(process.id().try_into().unwrap(), rustix::process::Signal::TERM);
+            let until = Instant::now() + WAIT;
+            while process.try_wait().unwrap().is_none() {
+                if Instant::now() > until {
+                    let _ = process.kill();
+                    panic!("did not stop\n{}", self.log());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// kill -9 of the supervisor and of every child.
+    pub fn kill_all(&mut self) {
+        for pid in self.pids().values().copied().chain([self.supervisor()]) {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+        let _ = self.process.take().unwrap().wait();
+    }
+
+    pub fn smtp(&self) -> Smtp {
+        Smtp::connect(self.base + 25).unwrap()
+    }
+
+    /// Files in `new/` of an account's inbox.
+    pub fn inbox(&self, account: &str) -> Vec<PathBuf> {
+        files(&self.maildir(account).join("new"))
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+            if let Some(mut process) = self.process.take() {
+                for pid in self.pids().into_values() {
+                    signal(pid, rustix::process::Signal::KILL);
+                }
+                let _ = process.kill();
+                let _ = process.wait();
+            }
+        } else {
+            self.down();
+        }
+    }
+}
+
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files
+}
+
+/// To a process this test has started.
+pub fn signal(pid: i32, signal: rustix::process::Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// A client in lock step.
+pub struct Smtp {
+    reader: BufReader<TcpStream>,
+}
+
+impl Smtp {
+    pub fn connect(port: u16) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(WAIT))?;
+        let mut smtp = Self { reader: BufReader::new(stream) };
+        smtp.reply()?;
+        Ok(smtp)
+    }
+
+    pub fn reply(&mut self) -> std::io::Result<String> {
+        let mut all = String::new();
+        loop {
+            let start = all.len();
+            if self.reader.read_line(&mut all)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            if all.as_bytes().get(start + 3) != Some(&b'-') {
+                return Ok(all);
+            }
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.reader.get_mut().write_all(bytes)
+    }
+
+    pub fn say(&mut self, line: &str) -> std::io::Result<String> {
+        self.write(format!("{line}\r\n").as_bytes())?;
+        self.reply()
+    }
+
+    /// One message (LF or CRLF line ends) to the recipients; the reply to the last dot.
+    pub fn send(&mut self, recipients: &[&str], message: &[u8]) -> std::io::Result<String> {
+        self.say("EHLO client.example")?;
+        self.say("MAIL FROM:<sender@far.example>")?;
+        for recipient in recipients {
+            let reply = self.say(&format!("RCPT TO:<{recipient}>"))?;
+            assert!(reply.starts_with("250"), "{reply}");
+        }
+        let reply = self.say("DATA")?;
+        assert!(reply.starts_with("354"), "{reply}");
+        self.write(&wire(message))?;
+        self.reply()
+    }
+}
+
+/// A message as it goes over the wire: CRLF, dots stuffed, the terminator.
+pub fn wire(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + message.len() / 20);
+    for line in message.split_inclusive(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.starts_with(b".") {
+            out.push(b'.');
+        }
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b".\r\n");
+    out
+}
+
+/// What a delivered file holds behind the fields we have added: everything behind our Received field.
+pub fn behind_trace(file: &[u8]) -> &[u8] {
+    let mut rest = file;
+    let mut ours = false;
+    loop {
+        let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+        let line = &rest[..end];
+        let continues = line.starts_with(b" ") || line.starts_with(b"\t");
+        if ours && !continues {
+            return rest;
+        }
+        ours |= line.starts_with(b"Received:");
+        rest = &rest[end..];
+        assert!(!rest.is_empty(), "no trace field of ours");
+    }
+}
