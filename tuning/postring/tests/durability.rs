@@ -119,5 +119,5 @@ fn a_scanner_that_hangs_or_dies_loses_no_message() {
     let reply = client.join().unwrap();
     assert!(reply.starts_with("250"), "{reply}");
     assert_ne!(system.pids()["scan.0"], pids["scan.0"]);
-    assert_eq!(system.inbox("alice").len(), 1);
+    system.wait("the file", || system.inbox("alice").len() == 1);
 }

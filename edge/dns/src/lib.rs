@@ -1,1 +1,0 @@
-//! DNS without I/O: messages, zones, block lists, cache, resolver

@@ -1,1 +1,0 @@
-//! Outbound schedule, retries and bounces; time is an argument
