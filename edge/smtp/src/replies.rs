@@ -103,8 +103,8 @@ replies! {
     NUL_OCTET = 550 6 0 "Message refused: NUL octet in it";
     /// RFC 5321 section 6.3.
     LOOP = 554 4 6 "Message refused: too many Received fields, it is in a loop";
-    /// No recipient was accepted.
-    NO_RECIPIENTS = 554 5 1 "No valid recipients";
+    /// No recipient was accepted: RFC 5321 section 3.3 leaves the choice of 503 and 554, RFC 2033 section 4.2 asks for 503.
+    NO_RECIPIENTS = 503 5 1 "No valid recipients";
     /// Another protocol.
     FOREIGN = 554 5 1 "This is SMTP";
     /// A parameter we did not announce (RFC 5321 section 4.1.1.11).

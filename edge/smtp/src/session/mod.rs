@@ -218,9 +218,7 @@ impl<R> Session<R> {
         let maximum = match self.reading {
             Reading::Sasl(_) => limits::AUTH_LINE_BYTES_MAX,
             // A first AUTH line may carry the whole response.
-            _ if self.partial.get(..5).or(input.get(..5)).is_some_and(|word| word.eq_ignore_ascii_case(b"AUTH ")) => {
-                limits::AUTH_LINE_BYTES_MAX
-            }
+            _ if self.may_authenticate() && begins_with_auth(&self.partial, input) => limits::AUTH_LINE_BYTES_MAX,
             _ => limits::COMMAND_LINE_BYTES_MAX,
         };
         let Some(end) = end else {
@@ -684,6 +682,12 @@ impl<R> Session<R> {
             self.steps.push(Step::Close);
         }
     }
+}
+
+/// True if the line that lies in these two pieces is an AUTH command.
+fn begins_with_auth(partial: &[u8], input: &[u8]) -> bool {
+    let mut line = partial.iter().chain(input).map(u8::to_ascii_uppercase);
+    b"AUTH ".iter().all(|byte| line.next() == Some(*byte))
 }
 
 fn joined(local_part: &str, domain: &str) -> String {
