@@ -26,10 +26,16 @@ pub fn run(arguments: Arguments) -> Result<(), String> {
         }
         Command::Check(path) => check(&find(&path)?),
         Command::Reload(path) => match supervisor::ask(&load(&path)?.server.data, &["reload"])? {
-            Some(_) => Ok(println!("reloaded")),
+            Some(_) => {
+                println!("reloaded");
+                Ok(())
+            }
             None => Err("nothing runs on this data folder".to_owned()),
         },
-        Command::Reference => Ok(print!("{}", reference::text())),
+        Command::Reference => {
+            print!("{}", reference::text());
+            Ok(())
+        }
         Command::Domain { action, config } => domain(&config, action),
         Command::Account { action, config } => account(&config, action),
         Command::Alias { action, config } => alias(&config, action),

@@ -201,9 +201,9 @@ mod tests {
         let mut last = Progress::default();
         let report = learn(std::slice::from_ref(&spam), Class::Spam, &store, |progress| last = progress).unwrap();
         assert_eq!((report.learned, report.known, last.files_done), (60, 0, 60));
-        let report = learn(&[ham.clone()], Class::Ham, &store, |_| ()).unwrap();
+        let report = learn(std::slice::from_ref(&ham), Class::Ham, &store, |_| ()).unwrap();
         assert_eq!((report.learned, report.messages), (60, (60, 60)));
-        assert_eq!(learn(&[spam.clone()], Class::Spam, &store, |_| ()).unwrap().known, 60);
+        assert_eq!(learn(std::slice::from_ref(&spam), Class::Spam, &store, |_| ()).unwrap().known, 60);
 
         let mut bayes = Bayes::new(TokenStore::open(&store).unwrap());
         let mut probability = |raw: &str| {

@@ -1,5 +1,6 @@
 //! Starts the real program in a temporary folder on free loopback ports, talks SMTP to it, ends it.
 #![allow(dead_code)] // each test file uses its part
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
