@@ -1,5 +1,7 @@
 //! The ring against a plain queue, two processes' worth of threads, and a peer that lies.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
+
 use postring_ring::{Descriptor, Doorbell, Lie, Link, LinkGeometry, PushError};
 use proptest::prelude::*;
 use std::collections::VecDeque;
