@@ -112,10 +112,7 @@ impl Connection {
     fn open_body(&mut self, size_declared: Option<u64>) {
         let declared = size_declared.and_then(|size| usize::try_from(size).ok()).unwrap_or(FIRST_BYTES);
         // A little more than declared: many count without the dots and line ends.
-        let bytes = SLOT_HEAD_BYTES
-            + declared
-                .saturating_add(declared / 32 + ROOM_MIN)
-                .clamp(FIRST_BYTES, BODY_BYTES_MAX);
+        let bytes = SLOT_HEAD_BYTES + declared.saturating_add(declared / 32 + ROOM_MIN).clamp(FIRST_BYTES, BODY_BYTES_MAX);
         let now = self.shard.now();
         self.slot = self.shard.arena().acquire(bytes);
         self.decoded = 0;
