@@ -1,10 +1,12 @@
 //! SMTP (RFC 5321) and its extensions without I/O: bytes, answers and time go in; replies and steps come out.
 //!
 //! - [`Session`]: the server's side of one connection; the same for SMTP, submission and LMTP.
+//! - [`client`]: the client's side, for one delivery to another server.
 //! - [`BodyDecoder`]: dot-unstuffing in place, in the slot where the body is received.
 //! - [`trace`]: the header fields the server adds.
 
 pub mod body;
+pub mod client;
 pub mod command;
 pub mod header;
 pub mod replies;

@@ -279,7 +279,7 @@ impl<R> Session<R> {
             }
             Allowed::Resets if verb != Verb::Rset && argument.is_empty() => return self.error(&replies::BAD_HELO, out),
             Allowed::Resets => {
-                self.idle_commands += u32::from(verb == Verb::Rset);
+                self.idle_commands += 1;
                 self.reset();
             }
             Allowed::Idle => self.idle_commands += 1,
@@ -600,6 +600,8 @@ impl<R> Session<R> {
         if self.awaited == Awaited::Receipt {
             self.awaited = Awaited::Nothing;
             self.deadline_ms = now.monotonic_ms.saturating_add(self.config.command_wait_ms);
+            // A client that says RSET or EHLO before each of many messages does work.
+            self.idle_commands = 0;
             self.finish(&Reply::with_text(250, 0, 0, format!("Ok: on disk as {id}")), out);
         }
     }
