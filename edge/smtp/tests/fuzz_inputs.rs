@@ -1,0 +1,25 @@
+//! Replays the kept inputs of every fuzz target, so that what was once found stays found without a fuzzer.
+
+use std::path::Path;
+
+type Entry = fn(&[u8]);
+
+#[test]
+fn kept_inputs_are_harmless() {
+    let entries: [(&str, Entry); 5] = [
+        ("command", postring_smtp::command::fuzz_command),
+        ("path", postring_mail::path::fuzz_path),
+        ("body", postring_smtp::body::fuzz_body),
+        ("reply", postring_smtp::client::fuzz_reply),
+        ("header", postring_smtp::header::fuzz_header),
+    ];
+    for (name, entry) in entries {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/inputs").join(name);
+        let mut inputs = 0;
+        for input in std::fs::read_dir(&folder).unwrap() {
+            entry(&std::fs::read(input.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs >= 5, "{name} has {inputs} inputs");
+    }
+}
