@@ -22,7 +22,7 @@ pub struct Received<'a> {
     pub extended: bool,
     /// TLS, if used.
     pub tls: Option<&'a TlsInfo>,
-    /// An account has authenticated: its address is not shown, privacy of our users is.
+    /// An account has authenticated: neither its address nor its name for itself is told to the world.
     pub authenticated: bool,
     /// The message.
     pub id: MessageId,
@@ -44,14 +44,19 @@ pub fn return_path(reverse_path: &str, out: &mut Vec<u8>) {
 /// Writes the Received field, folded.
 pub fn received(field: &Received<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Received: from ");
-    sanitized(if field.helo.is_empty() { "unknown" } else { field.helo }, out);
-    out.extend_from_slice(b" (");
-    sanitized(field.reverse_name.unwrap_or("unknown"), out);
-    // Writing to a Vec cannot fail.
-    let _ = match field.address {
-        IpAddr::V4(address) => write!(out, " [{address}])"),
-        IpAddr::V6(address) => write!(out, " [IPv6:{address}])"),
-    };
+    if field.authenticated {
+        sanitized(field.host, out);
+        out.extend_from_slice(b" (authenticated user)");
+    } else {
+        sanitized(if field.helo.is_empty() { "unknown" } else { field.helo }, out);
+        out.extend_from_slice(b" (");
+        sanitized(field.reverse_name.unwrap_or("unknown"), out);
+        // Writing to a Vec cannot fail.
+        let _ = match field.address {
+            IpAddr::V4(address) => write!(out, " [{address}])"),
+            IpAddr::V6(address) => write!(out, " [IPv6:{address}])"),
+        };
+    }
     out.extend_from_slice(b"\r\n\tby ");
     sanitized(field.host, out);
     let _ = write!(out, " (Postring) with {} id {}", with(field), field.id);
@@ -168,5 +173,9 @@ mod tests {
             "Received: from evil??by?mx.example??x??X:?y (unknown [IPv6:2001:db8::1])\r\n\tby mx.example (Postring) with ESMTP id 00000000000000FF\r\n\tfor <u@d.example>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
         assert_eq!(text(|out| return_path("", out)), "Return-Path: <>\r\n");
+        let field = Received { authenticated: true, ..field };
+        let shown = text(|out| received(&field, out));
+        assert!(shown.starts_with("Received: from mx.example (authenticated user)\r\n\tby mx.example (Postring) with ESMTPA id"));
+        assert!(!shown.contains("2001:db8"));
     }
 }

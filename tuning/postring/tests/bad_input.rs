@@ -1,5 +1,7 @@
 //! What an operator can get wrong: one clear line each, and nothing lost or overwritten.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
+
 mod common;
 
 use common::{System, postring};

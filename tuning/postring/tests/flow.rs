@@ -1,5 +1,7 @@
 //! Mail through the whole running system: in by SMTP, judged, journaled, in the Maildir.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
+
 mod common;
 
 use common::{System, behind_trace, files, postring};

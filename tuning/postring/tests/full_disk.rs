@@ -1,6 +1,8 @@
 //! A full disk: 452, nothing half-written, and it recovers by itself. Needs root for a small loop-mounted volume; elsewhere there is
 //! nothing to test and it says so.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
+
 mod common;
 
 use common::{System, behind_trace, postring};
