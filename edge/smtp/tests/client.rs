@@ -1,7 +1,6 @@
 //! The client against servers of every kind: scripts, our own server, and noise.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use postring_mail::{Now, Reply};
 use postring_smtp::client::{ClientConfig, ClientSession, Mail, Outcome, Step, TlsUse, Waits};
