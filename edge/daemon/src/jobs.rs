@@ -3,20 +3,13 @@
 //! A message is given out at least once and counted once: consumers know ids they have kept. Its slot is free when nobody reads
 //! it any more. All of it is one thread's; tasks wait by their waker.
 
-use postring_control::Endpoint;
+use postring_control::{Endpoint, ProducerEnd};
 use postring_mail::work::{Kind, Refusal};
 use postring_mail::{envelope::MessageId, limits};
-use postring_ring::{Arena, Descriptor, DoorbellButton, Lie, Link, PushError, Slot};
+use postring_ring::{Arena, Descriptor, Lie, PushError, Slot};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::task::{Poll, Waker};
-
-/// A link to one consumer.
-pub(crate) struct ConsumerLink {
-    pub consumer: Endpoint,
-    pub link: Link,
-    pub bell: DoorbellButton,
-}
 
 /// The proof that every store and queue concerned has the message on disk. Only [`Jobs::poll_stored`] makes one, out of their
 /// `Durable` completions.
@@ -81,7 +74,7 @@ pub(crate) enum Trouble {
 pub(crate) struct Jobs {
     places: Vec<Place>,
     free: Vec<u32>,
-    links: Vec<ConsumerLink>,
+    links: Vec<ProducerEnd>,
     waiting: VecDeque<JobId>,
     next_worker: usize,
     trouble: Vec<Trouble>,
@@ -366,7 +359,7 @@ impl Jobs {
     }
 
     /// A new link in the place of an earlier one to the same consumer: what that one had is given out again.
-    pub(crate) fn attach(&mut self, link: ConsumerLink, arena: &mut Arena, now_ms: u64) {
+    pub(crate) fn attach(&mut self, link: ProducerEnd, arena: &mut Arena, now_ms: u64) {
         let consumer = link.consumer;
         self.links.retain(|old| old.consumer != consumer);
         self.links.push(link);
@@ -440,7 +433,7 @@ impl Jobs {
     }
 }
 
-fn push(link: &mut ConsumerLink, work: &Descriptor) -> Result<(), PushError> {
+fn push(link: &mut ProducerEnd, work: &Descriptor) -> Result<(), PushError> {
     link.link.push(work, &[])?;
     if link.link.must_ring() {
         link.bell.ring();

@@ -1,14 +1,13 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
 use crate::config::EdgeLaunch;
-use crate::jobs::ConsumerLink;
 use crate::shard::{Event, Shard, ShardParts};
 use glommio::net::TcpListener;
 use glommio::{LocalExecutorBuilder, Placement};
-use postring_control::{Attach, Child, FromChild, ListenerName, ListenerSpec, StatsPage, ToChild};
+use postring_control::{Child, FromChild, ListenerName, ListenerSpec, StatsPage, ToChild};
 use postring_directory::Snapshot;
 use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
-use postring_ring::{Arena, ArenaGeometry, DoorbellButton, Link, LinkGeometry, SlotClass};
+use postring_ring::{Arena, ArenaGeometry, DoorbellButton, SlotClass};
 use postring_smtp::{Protocol, ServerConfig};
 use postring_transport::{Doorbell, tls};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -125,7 +124,7 @@ fn control(child: &Child, shards: &[ShardHandle]) -> Result<(), String> {
         match message {
             ToChild::Attach(attach) => {
                 let Some(shard) = shards.iter().find(|shard| shard.number == attach.producer.shard) else { continue };
-                match open_link(&attach, descriptors) {
+                match attach.open_producer(descriptors) {
                     Ok(link) => shard.send(Event::Attach(Box::new(link))),
                     Err(error) => tracing::error!("a link to {} could not be opened: {error}", attach.consumer),
                 }
@@ -156,18 +155,6 @@ fn answer(child: &Child, id: u64, result: Result<serde_json::Value, String>) {
     if let Err(error) = child.sender().send(&FromChild::Answer { id, result }, &[]) {
         tracing::warn!("an answer could not be given to the supervisor: {error}");
     }
-}
-
-/// The producer's end of a link to a consumer.
-fn open_link(attach: &Attach, descriptors: Vec<OwnedFd>) -> Result<ConsumerLink, String> {
-    let [own, peer, button] = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| "it lacks descriptors".to_owned())?;
-    let geometry = LinkGeometry {
-        entries: attach.entries,
-        own_payload_bytes: attach.producer_payload_bytes,
-        peer_payload_bytes: attach.consumer_payload_bytes,
-    };
-    let link = Link::attach(own, peer, geometry).map_err(|error| error.to_string())?;
-    Ok(ConsumerLink { consumer: attach.consumer, link, bell: DoorbellButton::from_descriptor(button) })
 }
 
 async fn run_shard(parts: ShardParts, listeners: Vec<(ListenerSpec, OwnedFd)>, doorbell: OwnedFd, events: Receiver<Event>) {

@@ -2,9 +2,9 @@
 
 use crate::config::EdgeLaunch;
 use crate::connection;
-use crate::jobs::{ConsumerLink, JobId, Jobs, Trouble};
+use crate::jobs::{JobId, Jobs, Trouble};
 use glommio::net::{TcpListener, TcpStream};
-use postring_control::{ChildSender, Counter, FromChild, Gauge, StatsPage};
+use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
 use postring_directory::Snapshot;
 use postring_mail::envelope::MessageId;
 use postring_mail::{Now, slot};
@@ -29,7 +29,7 @@ const QUARANTINE_MAX: usize = 1000;
 
 /// From the control thread.
 pub(crate) enum Event {
-    Attach(Box<ConsumerLink>),
+    Attach(Box<ProducerEnd>),
     Directory(Snapshot),
     Reload(Arc<EdgeLaunch>, Option<Arc<rustls::ServerConfig>>),
     Drain,

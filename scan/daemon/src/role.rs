@@ -2,13 +2,13 @@
 
 use crate::config::ScanConfig;
 use crate::watch;
-use crate::worker::{Event, ProducerLink, Worker};
-use postring_control::{Attach, Child, FromChild, StatsPage, ToChild};
+use crate::worker::{Event, Worker};
+use postring_control::{Child, FromChild, StatsPage, ToChild};
 use postring_engine::bayes::TokenStore;
 use postring_engine::yara;
 use postring_mail::verdict::VerdictWriter;
-use postring_ring::{ArenaReader, Doorbell, DoorbellButton, Link, LinkGeometry};
-use std::os::fd::{AsFd, OwnedFd};
+use postring_ring::{Doorbell, DoorbellButton};
+use std::os::fd::AsFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub fn run_scan(mut child: Child) -> Result<(), String> {
         let (message, descriptors) =
             child.receive().map_err(|error| format!("the supervisor says what cannot be read: {error}"))?;
         match message {
-            ToChild::Attach(attach) => match open_link(&attach, descriptors) {
+            ToChild::Attach(attach) => match attach.open_consumer(descriptors) {
                 Ok(link) => {
                     // A worker that has ended needs no links: the process ends below.
                     let _ = events.send(Event::Attach(Box::new(link)));
@@ -90,16 +90,4 @@ fn answer(child: &Child, id: u64, result: Result<serde_json::Value, String>) {
     if let Err(error) = child.sender().send(&FromChild::Answer { id, result }, &[]) {
         tracing::warn!("an answer could not be given to the supervisor: {error}");
     }
-}
-
-fn open_link(attach: &Attach, descriptors: Vec<OwnedFd>) -> Result<ProducerLink, String> {
-    let [own, peer, button, arena] = <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| "it lacks descriptors".to_owned())?;
-    let geometry = LinkGeometry {
-        entries: attach.entries,
-        own_payload_bytes: attach.consumer_payload_bytes,
-        peer_payload_bytes: attach.producer_payload_bytes,
-    };
-    let link = Link::attach(own, peer, geometry).map_err(|error| error.to_string())?;
-    let arena = ArenaReader::map(arena).map_err(|error| error.to_string())?;
-    Ok(ProducerLink { producer: attach.producer, link, arena, bell: DoorbellButton::from_descriptor(button) })
 }

@@ -3,32 +3,24 @@
 //! Cost: no copy of the message; mail-parser's allocations; the engines. A verdict is two kilobytes at most, copied into our page.
 
 use crate::watch::Fresh;
-use postring_control::{ChildSender, Counter, Endpoint, FromChild, StatsPage};
+use postring_control::{ChildSender, ConsumerEnd, Counter, FromChild, StatsPage};
 use postring_engine::bayes::{Bayes, TokenStore};
 use postring_engine::yara::Yara;
 use postring_engine::{Engine, Limits, StandardTests, with_content};
 use postring_mail::verdict::{Outcome, VerdictWriter};
 use postring_mail::work::{Kind, Refusal};
-use postring_ring::{ArenaReader, Descriptor, Doorbell, DoorbellButton, Link};
+use postring_ring::{ArenaReader, Descriptor, Doorbell};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// From the control thread.
 pub(crate) enum Event {
-    Attach(Box<ProducerLink>),
+    Attach(Box<ConsumerEnd>),
     Drain,
 }
 
-/// A link to one edge shard.
-pub(crate) struct ProducerLink {
-    pub producer: Endpoint,
-    pub link: Link,
-    pub arena: ArenaReader,
-    pub bell: DoorbellButton,
-}
-
 pub(crate) struct Worker {
-    pub links: Vec<ProducerLink>,
+    pub links: Vec<ConsumerEnd>,
     pub doorbell: Doorbell,
     pub events: Receiver<Event>,
     pub fresh: Receiver<Fresh>,

@@ -2,14 +2,14 @@
 
 use crate::config::{LineEnds, StoreConfig};
 use crate::record::{self, DELIVERY};
-use crate::shard::{Event, KnownIds, ProducerLink, Shard};
-use postring_control::{Attach, Child, FromChild, Launch, ShardResources, StatsPage, ToChild};
+use crate::shard::{Event, KnownIds, Shard};
+use postring_control::{Child, FromChild, Launch, ShardResources, StatsPage, ToChild};
 use postring_directory::Snapshot;
 use postring_journal::{Journal, JournalConfig, Replayed};
 use postring_maildir::MailStore;
-use postring_ring::{ArenaReader, Doorbell, DoorbellButton, Link, LinkGeometry};
+use postring_ring::{Doorbell, DoorbellButton};
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
@@ -36,7 +36,7 @@ pub fn run_store(mut child: Child) -> Result<(), String> {
         match message {
             ToChild::Attach(attach) => {
                 let Some(shard) = shards.iter().find(|shard| shard.number == attach.consumer.shard) else { continue };
-                match open_link(&attach, descriptors) {
+                match attach.open_consumer(descriptors) {
                     Ok(link) => shard.send(Event::Attach(Box::new(link))),
                     Err(error) => tracing::error!("a link from {} could not be opened: {error}", attach.producer),
                 }
@@ -87,19 +87,6 @@ impl ShardHandle {
         let _ = self.events.send(event);
         self.button.ring();
     }
-}
-
-/// The consumer's end of a link from a producer.
-fn open_link(attach: &Attach, descriptors: Vec<OwnedFd>) -> Result<ProducerLink, String> {
-    let [own, peer, button, arena] = <[OwnedFd; 4]>::try_from(descriptors).map_err(|_| "it lacks descriptors".to_owned())?;
-    let geometry = LinkGeometry {
-        entries: attach.entries,
-        own_payload_bytes: attach.consumer_payload_bytes,
-        peer_payload_bytes: attach.producer_payload_bytes,
-    };
-    let link = Link::attach(own, peer, geometry).map_err(|error| error.to_string())?;
-    let arena = ArenaReader::map(arena).map_err(|error| error.to_string())?;
-    Ok(ProducerLink { producer: attach.producer, link, arena, bell: DoorbellButton::from_descriptor(button) })
 }
 
 fn start_shard(child: &Child, resources: ShardResources, config: &StoreConfig, mail_root: &Path) -> Result<ShardHandle, String> {

@@ -10,13 +10,13 @@
 //! Cost of a message: its share of a batch's write and sync, four or five system calls for its file, one copy to turn line ends.
 
 use crate::record::{self, DELIVERY};
-use postring_control::{ChildSender, Counter, Endpoint, FromChild, Gauge, StatsPage};
+use postring_control::{ChildSender, ConsumerEnd, Counter, Endpoint, FromChild, Gauge, StatsPage};
 use postring_directory::Snapshot;
 use postring_journal::{CommitError, Journal, Record};
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeView};
 use postring_mail::work::{Kind, Refusal};
 use postring_maildir::{BaseName, Folder, MailStore, Place};
-use postring_ring::{ArenaReader, Descriptor, Doorbell, DoorbellButton, Link, PushError};
+use postring_ring::{Descriptor, Doorbell, PushError};
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -31,25 +31,15 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// From the control thread.
 pub(crate) enum Event {
-    Attach(Box<ProducerLink>),
+    Attach(Box<ConsumerEnd>),
     Directory(Snapshot),
     Synced { sequence: u64, result: std::io::Result<()> },
     Drain,
 }
 
-/// A link to one producer.
-pub(crate) struct ProducerLink {
-    pub producer: Endpoint,
-    pub link: Link,
-    pub arena: ArenaReader,
-    pub bell: DoorbellButton,
-}
-
-impl ProducerLink {
-    /// Tells the producer; its ring has room for every descriptor it has given out.
-    fn complete(&mut self, work: &Descriptor, kind: Kind, status: u16) -> Result<(), PushError> {
-        self.link.push(&Descriptor { kind: kind as u16, status, ..*work }, &[])
-    }
+/// Tells the producer; its ring has room for every descriptor it has given out.
+fn complete(end: &mut ConsumerEnd, work: &Descriptor, kind: Kind, status: u16) -> Result<(), PushError> {
+    end.link.push(&Descriptor { kind: kind as u16, status, ..*work }, &[])
 }
 
 /// A message taken from a link, not yet kept.
@@ -65,7 +55,7 @@ pub(crate) struct Shard {
     pub endpoint: Endpoint,
     pub host: String,
     pub mail_root: PathBuf,
-    pub links: Vec<ProducerLink>,
+    pub links: Vec<ConsumerEnd>,
     pub directory: Option<Snapshot>,
     pub journal: Journal,
     pub store: MailStore,
@@ -162,7 +152,7 @@ impl Shard {
                             Ok((message_id, head)) => taken.push(Taken { link: index, work, message_id, head }),
                             Err(refusal) => {
                                 self.stats.add(Counter::StoreRefusals, 1);
-                                if link.complete(&work, Kind::Refused, refusal as u16).is_err() {
+                                if complete(link, &work, Kind::Refused, refusal as u16).is_err() {
                                     liars.push((link.producer, "completions are not taken".to_owned()));
                                     break;
                                 }
@@ -194,7 +184,7 @@ impl Shard {
 
     /// Checks one descriptor and writes its record's head behind `heads`.
     fn take(
-        link: &ProducerLink,
+        link: &ConsumerEnd,
         work: Descriptor,
         shard: u32,
         directory: Option<&Snapshot>,
@@ -238,10 +228,10 @@ impl Shard {
 
     /// Commits a batch, tells the producers, makes the files.
     fn keep(&mut self, heads: &[u8], mut taken: Vec<Taken>, liars: &mut Vec<(Endpoint, String)>) {
-        let refuse = |links: &mut Vec<ProducerLink>, taken: &[Taken], refusal: Refusal, liars: &mut Vec<(Endpoint, String)>| {
+        let refuse = |links: &mut Vec<ConsumerEnd>, taken: &[Taken], refusal: Refusal, liars: &mut Vec<(Endpoint, String)>| {
             for one in taken {
                 if let Some(link) = links.get_mut(one.link)
-                    && link.complete(&one.work, Kind::Refused, refusal as u16).is_err()
+                    && complete(link, &one.work, Kind::Refused, refusal as u16).is_err()
                 {
                     liars.push((link.producer, "completions are not taken".to_owned()));
                 }
@@ -262,7 +252,8 @@ impl Shard {
         let (again, fresh): (Vec<Taken>, Vec<Taken>) = taken.drain(..).partition(|one| self.known.set.contains(&one.message_id));
         for one in &again {
             if let Some(link) = self.links.get_mut(one.link) {
-                let told = link.complete(&one.work, Kind::Durable, 0).and_then(|()| link.complete(&one.work, Kind::Released, 0));
+                let told =
+                    complete(link, &one.work, Kind::Durable, 0).and_then(|()| complete(link, &one.work, Kind::Released, 0));
                 if told.is_err() {
                     liars.push((link.producer, "completions are not taken".to_owned()));
                 }
@@ -318,7 +309,7 @@ impl Shard {
 
     fn tell(&mut self, one: &Taken, kind: Kind, liars: &mut Vec<(Endpoint, String)>) {
         if let Some(link) = self.links.get_mut(one.link)
-            && link.complete(&one.work, kind, 0).is_err()
+            && complete(link, &one.work, kind, 0).is_err()
         {
             liars.push((link.producer, "completions are not taken".to_owned()));
         }
@@ -436,7 +427,7 @@ impl Shard {
     fn finish(&mut self) {
         for link in &mut self.links {
             while let Ok(Some((work, _))) = link.link.pop() {
-                if link.complete(&work, Kind::Refused, Refusal::Draining as u16).is_err() {
+                if complete(link, &work, Kind::Refused, Refusal::Draining as u16).is_err() {
                     break;
                 }
             }
