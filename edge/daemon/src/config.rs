@@ -6,7 +6,7 @@ use postring_mail::limits;
 use postring_policy::PolicyConfig;
 use serde::{Deserialize, Serialize};
 
-/// `[edge]`: the SMTP front end.
+/// `[edge]`: the SMTP front end. A reload takes the connection limits and `scan`; sizes, recipients and slots need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EdgeConfig {
@@ -22,7 +22,7 @@ pub struct EdgeConfig {
     pub connections_per_address_max: usize,
     /// Scan messages before the answer to the last dot. Default true. With false nothing is refused for its content.
     pub scan: bool,
-    /// Slots for messages up to 48 KiB, a shard. Default 1024: memory is used only while a message is under way.
+    /// Slots for messages up to 60 KiB, a shard. Default 1024: memory is used only while a message is under way.
     pub slots_small: u32,
     /// Slots for messages up to 1 MiB, a shard. Default 64.
     pub slots_medium: u32,
