@@ -1,0 +1,88 @@
+//! The resolver without I/O: answers, where they are kept, and the exchange with forwarders that gets them.
+//!
+//! Whoever drives it asks in this order: what is hosted, what is local ([`LocalZones`]), the [`Cache`], and then runs a [`Flight`].
+
+mod cache;
+mod flight;
+mod local;
+
+pub use cache::{Cache, CacheConfig};
+pub use flight::{Flight, FlightStep, fuzz_flight};
+pub use local::LocalZones;
+
+use crate::hosted::Hosted;
+use crate::name::Name;
+use crate::record::Record;
+use crate::types::{Rcode, Rtype};
+use std::rc::Rc;
+
+/// What is known of a name and type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// NOERROR (without records: the name has none of the type), NXDOMAIN, or a failure.
+    pub rcode: Rcode,
+    /// Aliases first, then the records of the type.
+    pub records: Vec<Record>,
+    /// SOA of a negative answer.
+    pub authority: Vec<Record>,
+    /// Seconds it may be kept.
+    pub ttl: u32,
+}
+
+impl Answer {
+    /// Nobody could say: a temporary failure of whatever asked.
+    #[must_use]
+    pub fn failure(ttl: u32) -> Self {
+        Self { rcode: Rcode::SERVFAIL, records: Vec::new(), authority: Vec::new(), ttl }
+    }
+
+    /// True if it says nothing about the name.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.rcode != Rcode::NOERROR && self.rcode != Rcode::NXDOMAIN
+    }
+
+    /// The data of the records of a type.
+    pub fn rdata(&self, rtype: Rtype) -> impl Iterator<Item = &[u8]> {
+        self.records.iter().filter(move |record| record.rtype == rtype).map(|record| &*record.rdata)
+    }
+}
+
+/// An answer, and how long it has been kept.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What is known.
+    pub answer: Rc<Answer>,
+    /// Seconds since it came.
+    pub age_seconds: u32,
+}
+
+impl From<Answer> for Resolved {
+    fn from(answer: Answer) -> Self {
+        Self { answer: Rc::new(answer), age_seconds: 0 }
+    }
+}
+
+/// What our own zones say, in the resolver's form. The name of an alias that leads out of them comes with it: it remains to be looked up.
+#[must_use]
+pub fn answer_of_hosted(hosted: &Hosted, name: &Name, rtype: Rtype) -> Option<(Answer, Option<Name>)> {
+    let found = hosted.answer(name, rtype)?;
+    // A delegated part of a hosted zone is somebody else's.
+    if !found.authoritative && found.rcode == Rcode::NOERROR {
+        return None;
+    }
+    let flatten = |placed: &crate::zone::Placed<'_>| -> Vec<Record> {
+        let set = &placed.set;
+        let record = |rdata: &crate::record::Rdata| Record {
+            name: placed.owner.clone(),
+            rtype: set.rtype,
+            ttl: set.ttl,
+            rdata: rdata.clone(),
+        };
+        set.rdata.iter().map(record).collect()
+    };
+    let records: Vec<Record> = found.answer.iter().flat_map(flatten).collect();
+    let authority: Vec<Record> = found.authority.iter().flat_map(flatten).collect();
+    let ttl = records.iter().chain(&authority).map(|record| record.ttl).min().unwrap_or(0);
+    Some((Answer { rcode: found.rcode, records, authority, ttl }, found.leads_to))
+}

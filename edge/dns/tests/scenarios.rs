@@ -1,0 +1,122 @@
+//! Questions to zones, as data: `tests/scenarios/*.txt`, a shelf a topic.
+//!
+//! ```text
+//!   # a comment                      zone NAME | list NAME ip4set | list NAME dnset, then its file's lines behind "| "
+//!   ? NAME TYPE [udp SIZE|tcp] [rd]  the question; below it the response as it must be
+//!   = RCODE flags, then an/ns/ar records
+//! ```
+//! `REWRITE=1 cargo test -p postring-dns --test scenarios` writes what is answered now; read the difference before you keep it. Every response
+//! is also read by hickory-proto, and must say the same.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
+
+use postring_dns::list::{BlockList, ListKind};
+use postring_dns::message::ResponseView;
+use postring_dns::query::write_query;
+use postring_dns::record::rdata_text;
+use postring_dns::responder::{Response, Transport, respond};
+use postring_dns::zone::parse_zone;
+use postring_dns::{Hosted, Name, Rtype, Service};
+use std::fmt::Write;
+use std::path::Path;
+
+#[test]
+fn scenarios() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let mut wrong = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let now = run(&text);
+        if std::env::var_os("REWRITE").is_some() {
+            std::fs::write(&path, now).unwrap();
+        } else if now != text {
+            let line = now.lines().zip(text.lines()).position(|(now, text)| now != text).unwrap_or(0);
+            wrong.push(format!("{}:{}: answered {:?}", path.display(), line + 1, now.lines().nth(line)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn run(text: &str) -> String {
+    let mut out = String::new();
+    let mut hosted = Hosted::default();
+    let mut service: Option<(Vec<String>, String)> = None;
+    for line in text.lines() {
+        if let Some(content) = line.strip_prefix("| ").or_else(|| line.strip_prefix('|')) {
+            let file = &mut service.as_mut().expect("a file's line without zone or list").1;
+            file.push_str(content);
+            file.push('\n');
+        } else if let Some((words, file)) = service.take_if(|_| !line.is_empty()) {
+            add(&mut hosted, &words, &file);
+        }
+        if line.starts_with("zone ") || line.starts_with("list ") {
+            service = Some((line.split(' ').map(str::to_owned).collect(), String::new()));
+        }
+        let answer = ["= ", "an ", "ns ", "ar ", "- "].iter().any(|prefix| line.starts_with(prefix));
+        if !answer {
+            let _ = writeln!(out, "{line}");
+        }
+        if let Some(question) = line.strip_prefix("? ") {
+            out.push_str(&ask(&hosted, question));
+        }
+    }
+    out
+}
+
+fn add(hosted: &mut Hosted, words: &[String], file: &str) {
+    let origin = Name::absolute(&words[1]).unwrap();
+    let mut read = |_: &Path| Ok(file.to_owned());
+    let service = match words[0].as_str() {
+        "zone" => Service::Zone(parse_zone(&origin, Path::new("zone"), &mut read).unwrap()),
+        _ => {
+            let kind = if words[2] == "ip4set" { ListKind::Ip4Set } else { ListKind::DnSet };
+            Service::List(BlockList::parse(&origin, kind, Path::new("list"), &mut read).unwrap())
+        }
+    };
+    hosted.add(&origin, service).unwrap();
+}
+
+fn ask(hosted: &Hosted, question: &str) -> String {
+    let words: Vec<&str> = question.split(' ').collect();
+    let (name, rtype) = (Name::absolute(words[0]).unwrap(), Rtype::parse(words[1]).unwrap());
+    let transport = if words.contains(&"tcp") { Transport::Tcp } else { Transport::Udp };
+    let mut packet = Vec::new();
+    write_query(1, name.wire(), rtype, words.contains(&"rd"), &mut packet);
+    if let Some(size) = words.iter().position(|word| *word == "udp").and_then(|at| words.get(at + 1)) {
+        let at = packet.len() - 8;
+        packet[at..at + 2].copy_from_slice(&size.parse::<u16>().unwrap().to_be_bytes());
+    }
+    if words.contains(&"plain") {
+        packet.truncate(packet.len() - 11);
+        packet[11] = 0;
+    }
+    let mut out = Vec::new();
+    match respond(hosted, &packet, transport, words.contains(&"recursion"), &mut out) {
+        Response::Ready => {}
+        Response::Drop => return "- drop\n".to_owned(),
+        Response::Resolve(name, rtype) => return format!("- resolve {name} {rtype}\n"),
+    }
+    let view = ResponseView::parse(&out).unwrap();
+    let theirs = hickory_proto::op::Message::from_vec(&out).unwrap();
+    let flags = [(out[2] & 4, " aa"), (out[2] & 2, " tc"), (out[2] & 1, " rd"), (out[3] & 128, " ra")];
+    let flags: String = flags.iter().filter(|(bit, _)| *bit != 0).map(|(_, word)| *word).collect();
+    let mut text = format!("= {}{flags}\n", view.rcode);
+    for (section, records) in [("an", &view.answer), ("ns", &view.authority)] {
+        for record in records {
+            let data = rdata_text(record.rtype, &record.rdata);
+            let _ = writeln!(text, "{section} {} {} {} {data}", record.name, record.ttl, record.rtype);
+        }
+    }
+    // The additional section as hickory reads it: ours does not look there.
+    for record in &theirs.additionals {
+        let _ = writeln!(text, "ar {} {} {} {}", record.name, record.ttl, record.record_type(), record.data);
+    }
+    assert_eq!((theirs.answers.len(), theirs.authorities.len()), (view.answer.len(), view.authority.len()), "{question}");
+    for (ours, theirs) in view.answer.iter().chain(&view.authority).zip(theirs.answers.iter().chain(&theirs.authorities)) {
+        assert_eq!((ours.name.to_string(), ours.ttl), (theirs.name.to_string(), theirs.ttl), "{question}");
+        assert_eq!(ours.rtype.0, u16::from(theirs.record_type()), "{question}");
+    }
+    text
+}
