@@ -4,6 +4,7 @@
 
 use postring_mail::limits;
 use postring_policy::PolicyConfig;
+use postring_transport::dns::DnsConfig;
 use serde::{Deserialize, Serialize};
 
 /// `[edge]`: the SMTP front end. A reload takes the connection limits and `scan`; sizes, recipients and slots need a restart.
@@ -89,6 +90,8 @@ pub struct EdgeLaunch {
     pub edge: EdgeConfig,
     /// `[policy]`.
     pub policy: PolicyConfig,
+    /// `[dns]`.
+    pub dns: DnsConfig,
     /// Number of scan workers planned; 0: no scanning.
     pub scan_workers: u32,
     /// Number of send shards planned.

@@ -3,11 +3,13 @@
 //! While it is idle a connection owns the session, the stream and this task's state, and no buffer: commands are received into the
 //! shard's scratch, content into the slot.
 
-use crate::jobs::Receipt;
 use crate::message;
 use crate::questions;
+use crate::reverse::ReverseName;
 use crate::shard::Shard;
 use postring_control::Counter;
+use postring_handoff::Receipt;
+use postring_mail::envelope::MessageId;
 use postring_mail::limits::{SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
 use postring_ring::Slot;
 use postring_smtp::{BodyProgress, Client, Protocol, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
@@ -30,6 +32,7 @@ struct Connection {
     shard: Rc<Shard>,
     session: Session<Receipt>,
     stream: Stream,
+    reverse: ReverseName,
     /// Replies not sent yet.
     out: Vec<u8>,
     /// Bytes the client has sent ahead.
@@ -40,8 +43,11 @@ struct Connection {
 
 /// Serves a client until it or we have had enough.
 pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, config: Arc<ServerConfig>) {
+    let reverse =
+        if config.protocol == Protocol::Smtp { ReverseName::look_up(&shard, client.address) } else { ReverseName::default() };
     let session = Session::new(config, client, shard.now());
-    let mut connection = Connection { shard, session, stream, out: Vec::new(), ahead: Vec::new(), slot: None, decoded: 0 };
+    let mut connection =
+        Connection { shard, session, stream, reverse, out: Vec::new(), ahead: Vec::new(), slot: None, decoded: 0 };
     if connection.session.config().protocol == Protocol::Submissions && connection.start_tls().await.is_err() {
         return;
     }
@@ -94,8 +100,7 @@ impl Connection {
     async fn take_step(&mut self, step: Step) -> io::Result<bool> {
         match step {
             Step::Ask(question) => {
-                let client = self.session.client().address;
-                let answer = questions::answer(&self.shard, client, self.session.account(), question).await;
+                let answer = questions::answer(&self.shard, &self.session, question).await;
                 self.session.handle_answer(answer, self.shard.now(), &mut self.out);
             }
             Step::OpenBody { size_declared } => self.open_body(size_declared),
@@ -259,11 +264,12 @@ impl Connection {
 
     async fn submit(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let result = message::submit(&self.shard, &self.session, slot, self.decoded).await;
+        let result = message::submit(&self.shard, &self.session, self.reverse.get(), slot, self.decoded).await;
         let (now, stats) = (self.shard.now(), self.shard.stats());
         match result {
             Ok((receipt, id)) => {
                 stats.add(Counter::MessagesAccepted, 1);
+                self.log_accepted(id);
                 self.session.handle_receipt(receipt, id, now, &mut self.out);
             }
             Err(reply) => {
@@ -271,6 +277,15 @@ impl Connection {
                 self.session.handle_refusal(&reply, now, &mut self.out);
             }
         }
+    }
+
+    /// The line an administrator looks for when somebody asks where a mail is. Costs a format and one write to the log.
+    fn log_accepted(&self, id: MessageId) {
+        let transaction = self.session.transaction();
+        let to = transaction.recipients.first().map_or("", |recipient| recipient.address.as_str());
+        let (client, from, more) =
+            (self.session.client().address, &transaction.reverse_path, transaction.recipients.len().saturating_sub(1));
+        tracing::info!(target: "mail", %id, %client, from, to, more, bytes = self.decoded, "accepted");
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -1,20 +1,21 @@
 //! Role `edge`: shards that hold the connections, speak SMTP, and see a message from its first byte to its `250`.
 //!
 //! Each shard is one pinned thread with a glommio executor, its own listeners, its own arena of slots and its own links to
-//! the scan workers and the store and send shards. Nothing is shared between shards but read-only snapshots.
+//! the scan workers and the store and send shards,
+//! and answers DNS from memory: to itself in process, to others on port 53. Nothing is shared between shards but read-only snapshots.
 //!
 //! - [`config`]: what can be set
 //! - `role`: the process, its control thread
 //! - `shard`: one thread, what its tasks share
 //! - `connection`: one client, from accept to close
+//! - `reverse`: the client's name by DNS
 //! - `message`: from the last dot to the reply
-//! - `jobs`: messages given out over the links, and what came back
 
 pub mod config;
 mod connection;
-mod jobs;
 mod message;
 mod questions;
+mod reverse;
 mod role;
 mod shard;
 

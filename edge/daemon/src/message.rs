@@ -1,8 +1,8 @@
 //! A message from its last dot to its reply: trace fields, scan, policy, store.
 
-use crate::jobs::{JobId, Receipt, Scanned};
 use crate::shard::Shard;
 use postring_control::{Counter, Endpoint, Role};
+use postring_handoff::{JobId, Receipt, Scanned};
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
 use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
 use postring_mail::verdict::VerdictView;
@@ -19,13 +19,14 @@ use std::rc::Rc;
 pub(crate) async fn submit(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
+    reverse_name: Option<&str>,
     taken: Slot,
     body_bytes: usize,
 ) -> Result<(Receipt, MessageId), Reply> {
     let now = shard.now();
     let id = shard.next_message_id(now);
     shard.stats().add(Counter::BytesReceived, body_bytes as u64);
-    let (message_offset, head_length) = match prepare(shard, session, &taken, body_bytes, id, now) {
+    let (message_offset, head_length) = match prepare(shard, session, reverse_name, &taken, body_bytes, (id, now)) {
         Ok(prepared) => prepared,
         Err(reply) => {
             shard.release(taken);
@@ -34,7 +35,7 @@ pub(crate) async fn submit(
     };
     let length = SLOT_HEAD_BYTES - message_offset + body_bytes;
     let job = shard.jobs().begin(taken, id, message_offset, length, head_length);
-    let result = judge_and_store(shard, session, job, message_offset, body_bytes).await;
+    let result = judge_and_store(shard, session, (job, id), message_offset, body_bytes).await;
     shard.end(job);
     result.map(|receipt| (receipt, id))
 }
@@ -43,10 +44,10 @@ pub(crate) async fn submit(
 fn prepare(
     shard: &Shard,
     session: &Session<Receipt>,
+    reverse_name: Option<&str>,
     taken: &Slot,
     body_bytes: usize,
-    id: MessageId,
-    now: Now,
+    (id, now): (MessageId, Now),
 ) -> Result<(usize, usize), Reply> {
     let mut arena = shard.arena();
     let memory = arena.bytes_mut(taken);
@@ -65,7 +66,7 @@ fn prepare(
         &Received {
             helo: session.helo(),
             address: session.client().address,
-            reverse_name: None,
+            reverse_name,
             host: shard.hostname(),
             protocol: session.config().protocol,
             extended: session.is_extended(),
@@ -122,7 +123,7 @@ fn prepare(
 async fn judge_and_store(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    job: JobId,
+    (job, id): (JobId, MessageId),
     message_offset: usize,
     body_bytes: usize,
 ) -> Result<Receipt, Reply> {
@@ -168,7 +169,10 @@ async fn judge_and_store(
                 (Endpoint { role: Role::Store, shard: *shard }, Kind::Deliver, local_offset, length_from(local_offset))
             }
             Target::Remote(_) => {
-                (Endpoint { role: Role::Send, shard: 0 }, Kind::Queue, message_offset, length_from(message_offset))
+                // Any shard will do; the same one for a message that is given out again.
+                #[allow(clippy::cast_possible_truncation)] // a remainder of a u32
+                let shard = (id.0 % u64::from(config.send_shards.max(1))) as u32;
+                (Endpoint { role: Role::Send, shard }, Kind::Queue, message_offset, length_from(message_offset))
             }
         };
         if !to.iter().any(|(endpoint, ..)| *endpoint == one.0) {

@@ -3,32 +3,53 @@
 use crate::shard::Shard;
 use postring_control::Counter;
 use postring_directory::{Resolution, Target as Found, account_shard, verify_password};
+use postring_handoff::Receipt;
 use postring_mail::Reply;
-use postring_smtp::{Account, Answer, Question, RecipientAnswer, Target};
+use postring_smtp::{Account, Answer, Protocol, Question, RecipientAnswer, Session, Target};
+use smallvec::smallvec;
 use std::net::IpAddr;
 
 /// A hash nobody has the password of: names that do not exist take as long as those that do.
 const NOBODY: &str = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm8$N0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0";
 
 /// Finds the answer.
-pub(crate) async fn answer(shard: &Shard, client: IpAddr, account: Option<&Account>, question: Question) -> Answer {
+pub(crate) async fn answer(shard: &Shard, session: &Session<Receipt>, question: Question) -> Answer {
     match question {
-        Question::Connect => admit(shard, client),
-        Question::Sender { address } => {
-            account.map_or(Answer::Sender(false), |account| Answer::Sender(owns(shard, account, &address)))
+        Question::Connect => {
+            let answer = admit(shard, session.client().address, session.config().protocol);
+            if answer != Answer::Welcome {
+                shard.stats().add(Counter::ConnectionsRefused, 1);
+            }
+            answer
         }
-        Question::Recipient { address } => recipient(shard, &address),
+        Question::Sender { address } => {
+            session.account().map_or(Answer::Sender(false), |account| Answer::Sender(owns(shard, account, &address)))
+        }
+        Question::Recipient { address } => {
+            let answer = recipient(shard, session.account().is_some(), &address);
+            let accepted = matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)));
+            shard.stats().add(if accepted { Counter::RecipientsAccepted } else { Counter::RecipientsRefused }, 1);
+            answer
+        }
         Question::Authenticate { name, password } => authenticate(shard, name, password).await,
     }
 }
 
-fn admit(shard: &Shard, client: IpAddr) -> Answer {
+fn admit(shard: &Shard, client: IpAddr, protocol: Protocol) -> Answer {
     let config = shard.config();
     if shard.connections() > config.edge.connections_max {
         return Answer::Refused(Reply::fixed(421, 3, 2, "Too many connections, try again later"));
     }
     if !client.is_loopback() && shard.connections_from(client) > config.edge.connections_per_address_max {
         return Answer::Refused(Reply::fixed(421, 7, 0, "Too many connections from your address, try again later"));
+    }
+    // Our users come from anywhere and prove who they are; only other servers must be of good repute.
+    if protocol == Protocol::Smtp
+        && let Some(reply) = shard.blocked(client)
+    {
+        shard.stats().add(Counter::BlockListHits, 1);
+        tracing::info!(target: "mail", %client, "{reply}");
+        return Answer::Refused(reply);
     }
     Answer::Welcome
 }
@@ -47,7 +68,7 @@ fn owns(shard: &Shard, account: &Account, address: &str) -> bool {
     }
 }
 
-fn recipient(shard: &Shard, address: &str) -> Answer {
+fn recipient(shard: &Shard, authenticated: bool, address: &str) -> Answer {
     let Some(directory) = shard.directory() else { return Answer::TemporaryFailure };
     let config = shard.config();
     let (local_part, domain) = split(address);
@@ -59,6 +80,11 @@ fn recipient(shard: &Shard, address: &str) -> Answer {
         domain => domain,
     };
     Answer::Recipient(match directory.resolve(local_part, domain) {
+        //= RFC 6409 section 3.1
+        //# the message [...] is relayed or delivered [...] for an authorized user
+        Resolution::NotHosted if authenticated && config.send_shards > 0 => {
+            RecipientAnswer::Accept(smallvec![Target::Remote(address.to_owned())])
+        }
         Resolution::NotHosted => RecipientAnswer::NotHosted,
         Resolution::UnknownUser => RecipientAnswer::Unknown,
         Resolution::Disabled => RecipientAnswer::Disabled,
@@ -66,7 +92,7 @@ fn recipient(shard: &Shard, address: &str) -> Answer {
             targets
                 .filter_map(|target| match target {
                     Found::Account(id) => Some(Target::Account { id, shard: account_shard(id, shard.store_shards()) }),
-                    // Until the sending machine is planned there is nobody to give it to.
+                    // Without a sending machine there is nobody to give it to.
                     Found::Remote(address) => (config.send_shards > 0).then(|| Target::Remote(address.to_owned())),
                 })
                 .collect(),

@@ -1,34 +1,19 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
 use crate::config::EdgeLaunch;
-use crate::shard::{Event, Shard, ShardParts};
+use crate::shard::{Event, Settings, Shard, ShardParts};
 use glommio::net::TcpListener;
 use glommio::{LocalExecutorBuilder, Placement};
-use postring_control::{Child, FromChild, ListenerName, ListenerSpec, StatsPage, ToChild};
+use postring_control::{Child, FromChild, ListenerName, ListenerSpec, Role, Shards, StatsPage, ToChild};
 use postring_directory::Snapshot;
 use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
 use postring_ring::{Arena, ArenaGeometry, DoorbellButton, SlotClass};
 use postring_smtp::{Protocol, ServerConfig};
-use postring_transport::{Doorbell, tls};
+use postring_transport::{Doorbell, dns, tls};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
-
-struct ShardHandle {
-    number: u32,
-    events: Sender<Event>,
-    button: DoorbellButton,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl ShardHandle {
-    fn send(&self, event: Event) {
-        // A shard that has ended needs no events.
-        let _ = self.events.send(event);
-        self.button.ring();
-    }
-}
+use std::sync::mpsc::{self, Receiver};
 
 /// Runs the role until it is drained.
 ///
@@ -36,9 +21,13 @@ impl ShardHandle {
 /// One line that says why the role cannot work.
 pub fn run(mut child: Child) -> Result<(), String> {
     let (launch, tls) = read_launch(child.launch.config.clone())?;
+    // A zone that has become unreadable since the check must not keep mail from being taken.
+    let (hosted, wrong) = dns::load_what_can_be(&launch.dns);
+    wrong.iter().for_each(|text| child.sender().alarm(text));
     let geometry = geometry(&launch);
+    let settings = Settings { launch, tls, hosted: Arc::new(hosted) };
     let mut listeners = std::mem::take(&mut child.listeners);
-    let mut shards = Vec::new();
+    let mut shards = Shards::new(Role::Edge);
     let mut arenas = Vec::new();
     for resources in std::mem::take(&mut child.shards) {
         let number = resources.shard;
@@ -50,8 +39,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
             hostname: child.launch.hostname.clone(),
             store_shards: child.launch.store_shards,
             data: child.launch.data.clone(),
-            launch: Arc::clone(&launch),
-            tls: tls.clone(),
+            settings: settings.clone(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -72,22 +60,13 @@ pub fn run(mut child: Child) -> Result<(), String> {
                 }
             })
             .map_err(wrong)?;
-        shards.push(ShardHandle { number, events, button: DoorbellButton::from_descriptor(resources.doorbell_button), thread });
+        shards.add(number, events, DoorbellButton::from_descriptor(resources.doorbell_button), thread);
     }
     let descriptors: Vec<BorrowedFd<'_>> = arenas.iter().map(AsFd::as_fd).collect();
     child.sender().send(&FromChild::Ready, &descriptors).map_err(|error| error.to_string())?;
     drop(arenas);
     control(&child, &shards)?;
-    for shard in &shards {
-        shard.send(Event::Drain);
-    }
-    for shard in shards {
-        if shard.thread.join().is_err() {
-            tracing::error!("edge.{} ended by a panic", shard.number);
-        }
-    }
-    // Nobody may be left to hear it.
-    let _ = child.sender().send(&FromChild::Drained, &[]);
+    shards.drain(|| Event::Drain, &child.sender());
     Ok(())
 }
 
@@ -103,6 +82,12 @@ fn read_launch(config: serde_json::Value) -> Result<(Arc<EdgeLaunch>, Tls), Stri
     Ok((Arc::new(launch), tls))
 }
 
+fn read_settings(config: serde_json::Value) -> Result<Settings, String> {
+    let (launch, tls) = read_launch(config)?;
+    let hosted = Arc::new(dns::load(&launch.dns)?);
+    Ok(Settings { launch, tls, hosted })
+}
+
 fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
     let bytes = |body: u64| u32::try_from(body + SLOT_HEAD_BYTES as u64 + 4096).unwrap_or(u32::MAX);
     let class = |body: u64, count: u32| SlotClass { slot_bytes: bytes(body), count };
@@ -116,50 +101,41 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
 }
 
 /// Hears the supervisor until it says drain.
-fn control(child: &Child, shards: &[ShardHandle]) -> Result<(), String> {
+fn control(child: &Child, shards: &Shards<Event>) -> Result<(), String> {
     let mut sequence = 0;
     loop {
         let (message, descriptors) =
             child.receive().map_err(|error| format!("the supervisor says what cannot be read: {error}"))?;
         match message {
-            ToChild::Attach(attach) => {
-                let Some(shard) = shards.iter().find(|shard| shard.number == attach.producer.shard) else { continue };
-                match attach.open_producer(descriptors) {
-                    Ok(link) => shard.send(Event::Attach(Box::new(link))),
-                    Err(error) => tracing::error!("a link to {} could not be opened: {error}", attach.consumer),
-                }
-            }
+            ToChild::Attach(attach) => match attach.open_producer(descriptors) {
+                Ok(link) => shards.tell(attach.producer.shard, Event::Attach(Box::new(link))),
+                Err(error) => tracing::error!("a link to {} could not be opened: {error}", attach.consumer),
+            },
             ToChild::Directory { sequence: newer } if newer >= sequence => {
                 sequence = newer;
                 match descriptors.first().map(Snapshot::map) {
-                    Some(Ok(snapshot)) => shards.iter().for_each(|shard| shard.send(Event::Directory(snapshot.clone()))),
+                    Some(Ok(snapshot)) => shards.tell_all(|| Event::Directory(snapshot.clone())),
                     Some(Err(error)) => tracing::error!("{error}; the one before stays in use"),
                     None => tracing::error!("a directory snapshot came without its memory; the one before stays in use"),
                 }
             }
             ToChild::Reload { config } => {
-                let result = read_launch(config).map(|(launch, tls)| {
-                    shards.iter().for_each(|shard| shard.send(Event::Reload(Arc::clone(&launch), tls.clone())));
+                let result = read_settings(config).map(|settings| {
+                    shards.tell_all(|| Event::Reload(Box::new(settings.clone())));
                     serde_json::json!("reloaded")
                 });
-                answer(child, 0, result);
+                child.sender().answer(0, result);
             }
-            ToChild::Ask { id, words } => answer(child, id, Err(format!("edge does not know \"{}\"", words.join(" ")))),
+            ToChild::Ask { id, words } => child.sender().answer(id, Err(format!("edge does not know \"{}\"", words.join(" ")))),
             ToChild::Directory { .. } | ToChild::Launch(_) => {}
             ToChild::Drain => return Ok(()),
         }
     }
 }
 
-fn answer(child: &Child, id: u64, result: Result<serde_json::Value, String>) {
-    if let Err(error) = child.sender().send(&FromChild::Answer { id, result }, &[]) {
-        tracing::warn!("an answer could not be given to the supervisor: {error}");
-    }
-}
-
 async fn run_shard(parts: ShardParts, listeners: Vec<(ListenerSpec, OwnedFd)>, doorbell: OwnedFd, events: Receiver<Event>) {
-    let launch = Arc::clone(&parts.launch);
-    let (hostname, tls_available) = (parts.hostname.clone(), parts.tls.is_some());
+    let launch = Arc::clone(&parts.settings.launch);
+    let (hostname, tls_available) = (parts.hostname.clone(), parts.settings.tls.is_some());
     let shard = Shard::new(parts);
     for (spec, socket) in listeners {
         let protocol = match spec.name {
@@ -167,7 +143,14 @@ async fn run_shard(parts: ShardParts, listeners: Vec<(ListenerSpec, OwnedFd)>, d
             ListenerName::Submission => Protocol::Submission,
             ListenerName::Submissions => Protocol::Submissions,
             ListenerName::Lmtp => Protocol::Lmtp,
-            ListenerName::DnsUdp | ListenerName::DnsTcp => continue,
+            ListenerName::DnsUdp => {
+                glommio::spawn_local(shard.dns().serve_udp(socket)).detach();
+                continue;
+            }
+            ListenerName::DnsTcp => {
+                glommio::spawn_local(shard.dns().serve_tcp(socket)).detach();
+                continue;
+            }
         };
         let config = ServerConfig {
             message_bytes_max: launch.edge.message_bytes_max,

@@ -2,14 +2,16 @@
 
 use crate::config::EdgeLaunch;
 use crate::connection;
-use crate::jobs::{JobId, Jobs, Trouble};
 use glommio::net::{TcpListener, TcpStream};
 use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
 use postring_directory::Snapshot;
+use postring_dns::{Hosted, Name};
+use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
-use postring_mail::{Now, slot};
+use postring_mail::{Now, Reply, slot};
 use postring_ring::{Arena, Slot};
 use postring_smtp::{Client, ServerConfig};
+use postring_transport::dns::{DnsServer, Resolver};
 use postring_transport::{Doorbell, Stream};
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
@@ -31,8 +33,16 @@ const QUARANTINE_MAX: usize = 1000;
 pub(crate) enum Event {
     Attach(Box<ProducerEnd>),
     Directory(Snapshot),
-    Reload(Arc<EdgeLaunch>, Option<Arc<rustls::ServerConfig>>),
+    Reload(Box<Settings>),
     Drain,
+}
+
+/// What a reload brings anew.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub launch: Arc<EdgeLaunch>,
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub hosted: Arc<Hosted>,
 }
 
 /// What the tasks of a shard share. Borrows never last over an await.
@@ -44,6 +54,10 @@ pub(crate) struct Shard {
     launch: RefCell<Arc<EdgeLaunch>>,
     tls: RefCell<Option<Arc<rustls::ServerConfig>>>,
     directory: RefCell<Option<Snapshot>>,
+    resolver: Resolver,
+    dns: Rc<DnsServer>,
+    /// The block lists that refuse clients.
+    refusing: RefCell<Vec<Name>>,
     arena: RefCell<Arena>,
     jobs: RefCell<Jobs>,
     scratch: RefCell<Vec<u8>>,
@@ -62,8 +76,7 @@ pub(crate) struct ShardParts {
     pub hostname: String,
     pub store_shards: u32,
     pub data: PathBuf,
-    pub launch: Arc<EdgeLaunch>,
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub settings: Settings,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -71,16 +84,21 @@ pub(crate) struct ShardParts {
 
 impl Shard {
     pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
+        let Settings { launch, tls, hosted } = parts.settings;
+        let resolver = Resolver::new(&launch.dns, hosted);
         Rc::new(Self {
+            dns: DnsServer::new(resolver.clone(), launch.dns.recursion.clone()),
+            resolver,
+            refusing: RefCell::new(launch.dns.refusing_lists()),
             number: parts.number,
             hostname: parts.hostname,
             store_shards: parts.store_shards,
             data: parts.data,
-            launch: RefCell::new(parts.launch),
-            tls: RefCell::new(parts.tls),
+            launch: RefCell::new(launch),
+            tls: RefCell::new(tls),
             directory: RefCell::new(None),
             arena: RefCell::new(parts.arena),
-            jobs: RefCell::new(Jobs::new()),
+            jobs: RefCell::new(Jobs::default()),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
             stats: parts.stats,
             control: parts.control,
@@ -116,6 +134,27 @@ impl Shard {
 
     pub(crate) fn directory(&self) -> Option<Snapshot> {
         self.directory.borrow().clone()
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub(crate) fn dns(&self) -> Rc<DnsServer> {
+        Rc::clone(&self.dns)
+    }
+
+    /// The refusal of a client that one of our lists names. Costs a binary search a list; allocates on a hit only.
+    pub(crate) fn blocked(&self, client: IpAddr) -> Option<Reply> {
+        let hosted = self.resolver.hosted();
+        self.refusing.borrow().iter().find_map(|origin| {
+            let listing = hosted.list(origin)?.listed_address(client)?;
+            let list = origin.to_string();
+            let text = format!("Client [{client}] is blocked by {}: {}", list.trim_end_matches('.'), listing.text);
+            //= RFC 5321 section 3.1
+            //# a 554 response MAY be given in the initial connection opening message instead of the 220
+            Some(Reply::with_text(554, 7, 1, text))
+        })
     }
 
     pub(crate) fn stats(&self) -> &StatsPage {
@@ -263,10 +302,7 @@ impl Shard {
                     self.jobs.borrow_mut().attach(*link, &mut self.arena.borrow_mut(), self.now().monotonic_ms)
                 }
                 Ok(Event::Directory(snapshot)) => *self.directory.borrow_mut() = Some(snapshot),
-                Ok(Event::Reload(launch, tls)) => {
-                    *self.launch.borrow_mut() = launch;
-                    *self.tls.borrow_mut() = tls;
-                }
+                Ok(Event::Reload(settings)) => self.reload(*settings),
                 Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {
                     self.draining.set(true);
                     return;
@@ -274,6 +310,15 @@ impl Shard {
                 Err(TryRecvError::Empty) => return,
             }
         }
+    }
+
+    fn reload(&self, settings: Settings) {
+        let Settings { launch, tls, hosted } = settings;
+        self.resolver.reload(&launch.dns, hosted);
+        self.dns.reload(launch.dns.recursion.clone());
+        *self.refusing.borrow_mut() = launch.dns.refusing_lists();
+        *self.launch.borrow_mut() = launch;
+        *self.tls.borrow_mut() = tls;
     }
 
     fn take_completions(&self) {
@@ -298,11 +343,19 @@ impl Shard {
         }
     }
 
-    /// Looks at the deadlines once a second.
+    /// Looks at the deadlines and counts DNS once a second.
     pub(crate) async fn tick(self: Rc<Self>) {
+        let mut before = [0; 3];
         loop {
             glommio::timer::sleep(Duration::from_secs(1)).await;
             self.jobs.borrow_mut().check_deadlines(self.now().monotonic_ms);
+            let (queries, answers) = self.dns.counts();
+            let counts = [queries, answers, self.resolver.forwards()];
+            let counters = [Counter::DnsQueries, Counter::DnsAnswers, Counter::DnsForwards];
+            for ((counter, count), before) in counters.into_iter().zip(counts).zip(before) {
+                self.stats.add(counter, count - before);
+            }
+            before = counts;
             self.report_trouble();
         }
     }

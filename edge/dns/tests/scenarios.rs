@@ -45,7 +45,7 @@ fn run(text: &str) -> String {
     let mut service: Option<(Vec<String>, String)> = None;
     for line in text.lines() {
         if let Some(content) = line.strip_prefix("| ").or_else(|| line.strip_prefix('|')) {
-            let file = &mut service.as_mut().expect("a file's line without zone or list").1;
+            let file = &mut service.as_mut().unwrap().1;
             file.push_str(content);
             file.push('\n');
         } else if let Some((words, file)) = service.take_if(|_| !line.is_empty()) {

@@ -5,6 +5,7 @@
 //! so that writer and reader cannot drift apart.
 
 pub mod clock;
+pub mod date;
 pub mod envelope;
 pub mod limits;
 pub mod path;

@@ -3,6 +3,7 @@
 //! The protocol cores do no I/O; the daemons do no socket calls. Between them stands this crate, the narrow seam that is
 //! replaced where a measurement says that something beneath glommio pays.
 
+pub mod dns;
 pub mod doorbell;
 pub mod stream;
 pub mod tls;

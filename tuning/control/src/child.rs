@@ -52,6 +52,13 @@ impl ChildSender {
         socket::send(&*self.socket, message, descriptors)
     }
 
+    /// The answer to [`ToChild::Ask`], or with id 0 to [`ToChild::Reload`].
+    pub fn answer(&self, id: u64, result: Result<serde_json::Value, String>) {
+        if let Err(error) = self.send(&FromChild::Answer { id, result }, &[]) {
+            tracing::warn!("an answer could not be given to the supervisor: {error}");
+        }
+    }
+
     /// An alarm, also logged here; a supervisor that is gone cannot be told.
     pub fn alarm(&self, text: &str) {
         tracing::error!("{text}");

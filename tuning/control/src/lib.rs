@@ -18,10 +18,12 @@
 pub mod child;
 pub mod link;
 pub mod message;
+pub mod shards;
 pub mod socket;
 pub mod stats;
 
 pub use child::{Child, ChildSender, ShardResources};
 pub use link::{ConsumerEnd, ProducerEnd};
 pub use message::{Attach, Endpoint, FromChild, Launch, ListenerName, ListenerSpec, Role, Side, ToChild};
+pub use shards::Shards;
 pub use stats::{Counter, Gauge, StatsPage};

@@ -14,11 +14,11 @@ use std::task::{Poll, Waker};
 /// The proof that every store and queue concerned has the message on disk. Only [`Jobs::poll_stored`] makes one, out of their
 /// `Durable` completions.
 #[derive(Debug)]
-pub(crate) struct Receipt(());
+pub struct Receipt(());
 
 /// How a scan ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Scanned {
+pub enum Scanned {
     /// The verdict's bytes are in the job.
     Verdict,
     /// No worker came to an end with it.
@@ -55,7 +55,7 @@ struct Job {
 
 /// Names a job; a stale one finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct JobId(u64);
+pub struct JobId(u64);
 
 #[derive(Default)]
 struct Place {
@@ -65,13 +65,16 @@ struct Place {
 
 /// What must be told to the supervisor.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub enum Trouble {
+    /// This peer broke the ring's rules.
     Lied(Endpoint, String),
+    /// This peer does not come to an end.
     Hangs(Endpoint, String),
 }
 
 /// The jobs of a shard.
-pub(crate) struct Jobs {
+#[derive(Default)]
+pub struct Jobs {
     places: Vec<Place>,
     free: Vec<u32>,
     links: Vec<ProducerEnd>,
@@ -81,19 +84,8 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    pub(crate) fn new() -> Self {
-        Self {
-            places: Vec::new(),
-            free: Vec::new(),
-            links: Vec::new(),
-            waiting: VecDeque::new(),
-            next_worker: 0,
-            trouble: Vec::new(),
-        }
-    }
-
     /// Takes a message over: its slot, and where it lies in it.
-    pub(crate) fn begin(&mut self, slot: Slot, id: MessageId, offset: usize, length: usize, head_length: usize) -> JobId {
+    pub fn begin(&mut self, slot: Slot, id: MessageId, offset: usize, length: usize, head_length: usize) -> JobId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place::default());
             u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
@@ -138,12 +130,12 @@ impl Jobs {
     }
 
     /// The slot of a job that nobody else reads now, to add header fields.
-    pub(crate) fn slot(&mut self, id: JobId) -> Option<&Slot> {
+    pub fn slot(&mut self, id: JobId) -> Option<&Slot> {
         self.get(id)?.slot.as_ref()
     }
 
     /// A copy of the message as it was scanned.
-    pub(crate) fn message(&mut self, id: JobId, arena: &Arena) -> Option<(MessageId, Vec<u8>)> {
+    pub fn message(&mut self, id: JobId, arena: &Arena) -> Option<(MessageId, Vec<u8>)> {
         let job = self.get(id)?;
         let start = job.work.offset as usize;
         let bytes = arena.bytes(job.slot.as_ref()?).get(start..start + job.work.length as usize)?;
@@ -151,7 +143,7 @@ impl Jobs {
     }
 
     /// Gives it to a scan worker, or to the first that has room.
-    pub(crate) fn scan(&mut self, id: JobId, now_ms: u64) {
+    pub fn scan(&mut self, id: JobId, now_ms: u64) {
         if let Some(job) = self.get(id) {
             job.stage = Stage::ScanWaits;
             job.deadline_ms = now_ms.saturating_add(limits::SCAN_WAIT_MS * u64::from(limits::SCAN_ATTEMPTS_MAX + 1));
@@ -199,7 +191,7 @@ impl Jobs {
     }
 
     /// Waits for the scan's end.
-    pub(crate) fn poll_scanned(&mut self, id: JobId, waker: &Waker) -> Poll<Scanned> {
+    pub fn poll_scanned(&mut self, id: JobId, waker: &Waker) -> Poll<Scanned> {
         match self.get(id) {
             Some(job) => match job.stage {
                 Stage::ScanDone(true) => Poll::Ready(Scanned::Verdict),
@@ -214,12 +206,12 @@ impl Jobs {
     }
 
     /// The verdict's bytes.
-    pub(crate) fn verdict(&mut self, id: JobId) -> Vec<u8> {
+    pub fn verdict(&mut self, id: JobId) -> Vec<u8> {
         self.get(id).map(|job| std::mem::take(&mut job.verdict)).unwrap_or_default()
     }
 
     /// Gives it to stores and queue; each with its own range of the slot.
-    pub(crate) fn store(&mut self, id: JobId, to: &[(Endpoint, Kind, usize, usize)], now_ms: u64) {
+    pub fn store(&mut self, id: JobId, to: &[(Endpoint, Kind, usize, usize)], now_ms: u64) {
         let Some(job) = self.get(id) else { return };
         let work = job.work;
         job.stage = Stage::Storing;
@@ -249,7 +241,7 @@ impl Jobs {
     }
 
     /// Waits until everybody has it on disk, or one has refused it.
-    pub(crate) fn poll_stored(&mut self, id: JobId, waker: &Waker) -> Poll<Result<Receipt, Refusal>> {
+    pub fn poll_stored(&mut self, id: JobId, waker: &Waker) -> Poll<Result<Receipt, Refusal>> {
         let Some(job) = self.get(id) else { return Poll::Ready(Err(Refusal::Failed)) };
         if let Some(refusal) = job.refusal {
             return Poll::Ready(Err(refusal));
@@ -262,7 +254,7 @@ impl Jobs {
     }
 
     /// The session is done with it; the slot goes back when nobody reads it any more.
-    pub(crate) fn end(&mut self, id: JobId, arena: &mut Arena) {
+    pub fn end(&mut self, id: JobId, arena: &mut Arena) {
         if let Some(job) = self.get(id) {
             if let Stage::Scanning(worker) = job.stage {
                 job.readers.push(worker);
@@ -293,12 +285,12 @@ impl Jobs {
     }
 
     /// Number of messages under way.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.places.len() - self.free.len()
     }
 
     /// Takes all completions that wait.
-    pub(crate) fn take_completions(&mut self, arena: &mut Arena, now_ms: u64) {
+    pub fn take_completions(&mut self, arena: &mut Arena, now_ms: u64) {
         let mut at = 0;
         while let Some(link) = self.links.get_mut(at) {
             let consumer = link.consumer;
@@ -359,7 +351,7 @@ impl Jobs {
     }
 
     /// A new link in the place of an earlier one to the same consumer: what that one had is given out again.
-    pub(crate) fn attach(&mut self, link: ProducerEnd, arena: &mut Arena, now_ms: u64) {
+    pub fn attach(&mut self, link: ProducerEnd, arena: &mut Arena, now_ms: u64) {
         let consumer = link.consumer;
         self.links.retain(|old| old.consumer != consumer);
         self.links.push(link);
@@ -390,7 +382,7 @@ impl Jobs {
     }
 
     /// Ends what has passed its deadline.
-    pub(crate) fn check_deadlines(&mut self, now_ms: u64) {
+    pub fn check_deadlines(&mut self, now_ms: u64) {
         let mut hanging: Vec<Endpoint> = Vec::new();
         for job in self.places.iter_mut().filter_map(|place| place.job.as_mut()).filter(|job| job.deadline_ms <= now_ms) {
             match job.stage {
@@ -417,18 +409,18 @@ impl Jobs {
     }
 
     /// What the supervisor must be told.
-    pub(crate) fn take_trouble(&mut self) -> Vec<Trouble> {
+    pub fn take_trouble(&mut self) -> Vec<Trouble> {
         std::mem::take(&mut self.trouble)
     }
 
     /// Before the shard waits for its doorbell. True if it must look once more.
-    pub(crate) fn prepare_sleep(&mut self) -> bool {
+    pub fn prepare_sleep(&mut self) -> bool {
         self.links.iter_mut().for_each(|link| link.link.prepare_sleep());
         self.links.iter().any(|link| link.link.has_work())
     }
 
     /// After the doorbell.
-    pub(crate) fn awake(&mut self) {
+    pub fn awake(&mut self) {
         self.links.iter_mut().for_each(|link| link.link.awake());
     }
 }
