@@ -3,9 +3,13 @@
 //! ARCHITECTURE.md in `store/` lists every state a message may have on disk, what a crash leaves of it, and who cleans it up.
 
 pub mod config;
+mod intake;
+mod ledger;
 mod record;
 mod role;
+mod send;
 mod shard;
 
-pub use config::StoreConfig;
+pub use config::{SendConfig, SendLaunch, StoreConfig};
 pub use role::run_store;
+pub use send::run_send;
