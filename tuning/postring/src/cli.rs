@@ -45,7 +45,7 @@ pub enum Command {
         /// An account, user@domain; may be given often. Its password is generated and printed
         #[arg(long = "account")]
         accounts: Vec<String>,
-        /// Ports on loopback: N+25 SMTP, N+587 submission, N+465 submissions, N+24 LMTP, N+80 HTTP. Without it the real ports
+        /// Ports on loopback: N+25 SMTP, N+587 submission, N+465 submissions, N+24 LMTP, N+53 DNS, N+80 HTTP. Without it the real ports
         #[arg(long, value_parser = clap::value_parser!(u16).range(1000..=64900))]
         port_base: Option<u16>,
     },
@@ -86,6 +86,16 @@ pub enum Command {
         /// Again every second, until Ctrl-C
         #[arg(long, conflicts_with = "json")]
         watch: bool,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+    /// Mail that waits to be sent to other servers
+    #[command(
+        after_help = "WHICH is a message id of the list, a recipient, a recipient's domain, or all.\n\nExample:\n  postring queue list\n  postring queue retry example.net      the server there works again\n  postring queue drop 0006A1B2C3D4E5F0  nobody is told"
+    )]
+    Queue {
+        #[command(subcommand)]
+        action: QueueAction,
         #[command(flatten)]
         config: ConfigPath,
     },
@@ -169,6 +179,26 @@ pub enum AliasAction {
     },
     /// Show them
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueueAction {
+    /// Show it, oldest first
+    List {
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try again now
+    Retry {
+        /// A message id, a recipient, a domain, or all
+        which: String,
+    },
+    /// Throw away; the senders are not told
+    Drop {
+        /// A message id, a recipient, a domain, or all
+        which: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

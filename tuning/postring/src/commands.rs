@@ -4,7 +4,7 @@ use crate::cli::{AccountAction, AliasAction, Arguments, Command, ConfigPath, Dom
 use crate::config::Config;
 use crate::init::{self, Init};
 use crate::supervisor::{self, Supervisor};
-use crate::{demo, reference, try_it};
+use crate::{demo, queue, reference, try_it};
 use indicatif::{ProgressBar, ProgressStyle};
 use postring_directory::{Directory, hash_password};
 use postring_engine::bayes::{Class, learn};
@@ -40,6 +40,7 @@ pub fn run(arguments: Arguments) -> Result<(), String> {
         Command::Account { action, config } => account(&config, action),
         Command::Alias { action, config } => alias(&config, action),
         Command::Status { json, watch, config } => status(&config, json, watch),
+        Command::Queue { action, config } => queue::run(&load(&config)?, &action),
         Command::Learn { spam, ham: _, paths, json, config } => {
             learn_paths(&config, if spam { Class::Spam } else { Class::Ham }, &paths, json)
         }
@@ -90,6 +91,7 @@ fn check(path: &Path) -> Result<(), String> {
     findings.extend(Directory::open(&config.server.data.join("directory.sqlite")).err().map(|error| error.to_string()));
     findings.extend(crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan).err());
     findings.extend(supervisor::check_tls(&config).err());
+    findings.extend(postring_transport::dns::load(&config.dns).err());
     if supervisor::ask(&config.server.data, &["status"])?.is_none() {
         findings.extend(supervisor::check_sockets(&config));
     }
@@ -278,7 +280,7 @@ fn child(role: &str) -> Result<(), String> {
         postring_control::Role::Edge => postring_edge::run(child),
         postring_control::Role::Scan => postring_scan::run_scan(child),
         postring_control::Role::Store => postring_store::run_store(child),
-        postring_control::Role::Send => Err("the sending role is not built yet".to_owned()),
+        postring_control::Role::Send => postring_store::run_send(child),
     };
     if let Err(text) = &result {
         // The supervisor says it; one that is gone cannot.

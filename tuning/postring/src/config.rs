@@ -3,7 +3,8 @@
 use postring_edge::config::EdgeConfig;
 use postring_policy::PolicyConfig;
 use postring_scan::ScanConfig;
-use postring_store::StoreConfig;
+use postring_store::{SendConfig, StoreConfig};
+use postring_transport::dns::DnsConfig;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,10 @@ pub struct Config {
     pub scan: ScanConfig,
     #[serde(default)]
     pub store: StoreConfig,
+    #[serde(default)]
+    pub send: SendConfig,
+    #[serde(default)]
+    pub dns: DnsConfig,
 }
 
 /// `[server]`: who we are.
@@ -55,6 +60,8 @@ pub struct Listen {
     pub submissions: Vec<SocketAddr>,
     /// Delivery from another mail server (RFC 2033), usually port 24. Anybody who reaches it can deliver: keep it to loopback.
     pub lmtp: Vec<SocketAddr>,
+    /// DNS, UDP and TCP, usually port 53: hosted zones and block lists for all, the resolver for `dns.recursion`.
+    pub dns: Vec<SocketAddr>,
     /// Status page and metrics, read only. Keep it to loopback or an inner network.
     pub http: Vec<SocketAddr>,
 }
@@ -79,6 +86,9 @@ pub struct Cores {
     pub scan: Option<Vec<usize>>,
     /// Shards that own mailboxes. Their number must stay as it is once there is mail in the journal. Default: one.
     pub store: Option<Vec<usize>>,
+    /// Shards that send to other servers; an empty list sends nothing and refuses mail for elsewhere. Their number must stay as it is
+    /// while mail is queued. Default: one.
+    pub send: Option<Vec<usize>>,
 }
 
 impl Config {
@@ -93,6 +103,7 @@ impl Config {
         for file in [&mut config.tls.certificate, &mut config.tls.key].into_iter().flatten() {
             *file = folder.join(&*file);
         }
+        config.dns.make_absolute(folder);
         Ok(config)
     }
 
@@ -119,6 +130,8 @@ impl Config {
         self.policy.check()?;
         self.scan.check()?;
         self.store.check()?;
+        self.send.check()?;
+        self.dns.check()?;
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return Err("tls.certificate and tls.key: give both or none".to_owned());
         }
@@ -137,8 +150,11 @@ impl Config {
                 seen.push(*address);
             }
         }
-        for (name, cores) in [("edge", &self.cores.edge), ("scan", &self.cores.scan), ("store", &self.cores.store)] {
-            if cores.as_ref().is_some_and(|cores| cores.len() > 64 || (cores.is_empty() && name != "scan")) {
+        let cores =
+            [("edge", &self.cores.edge), ("scan", &self.cores.scan), ("store", &self.cores.store), ("send", &self.cores.send)];
+        for (name, cores) in cores {
+            let may_be_empty = name == "scan" || name == "send";
+            if cores.as_ref().is_some_and(|cores| cores.len() > 64 || (cores.is_empty() && !may_be_empty)) {
                 return Err(format!("cores.{name}: give a list of 1 to 64 core numbers"));
             }
         }
@@ -148,12 +164,13 @@ impl Config {
 
 impl Listen {
     /// Every list with its key.
-    pub fn tcp(&self) -> [(&'static str, &[SocketAddr]); 5] {
+    pub fn tcp(&self) -> [(&'static str, &[SocketAddr]); 6] {
         [
             ("smtp", &self.smtp),
             ("submission", &self.submission),
             ("submissions", &self.submissions),
             ("lmtp", &self.lmtp),
+            ("dns", &self.dns),
             ("http", &self.http),
         ]
     }
@@ -167,12 +184,18 @@ fn line_of(text: &str, offset: usize) -> usize {
 fn place_of(text: &str, error: &str) -> usize {
     let word = error.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')).find(|word| word.contains('.'));
     let Some((section, key)) = word.and_then(|word| word.split_once('.')) else { return 1 };
+    let quoted = error.split('"').nth(1).filter(|value| !value.is_empty());
     let mut current = "";
     for (line, number) in text.lines().zip(1..) {
         let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        // An entry of a list is found by the value the error quotes.
+        if let Some(name) = line.strip_prefix("[[").and_then(|line| line.strip_suffix("]]")) {
+            current = name;
+        } else if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             current = name;
         } else if current == section && line.split('=').next().is_some_and(|name| name.trim() == key) {
+            return number;
+        } else if current.split_once('.') == Some((section, key)) && quoted.is_some_and(|value| line.contains(value)) {
             return number;
         }
     }
@@ -194,6 +217,10 @@ mod tests {
             ("[edge]\n\nrecipients_max = 0\n", "f:8: edge.recipients_max = 0: give a number from 1 to 100"),
             ("lmtp = [\"127.0.0.1:2525\"]\n", "f:6: listen.lmtp: 127.0.0.1:2525 is in use"),
             ("submission = [\"127.0.0.1:1\"]\n", "f:6: listen.submission"),
+            (
+                "[[dns.zone]]\nname = \"good.example\"\nfile = \"f\"\n[[dns.zone]]\nname = \"a..b\"\nfile = \"f\"\n",
+                "f:10: dns.zone: name = \"a..b\"",
+            ),
             ("[policy]\njunk_score = 1.0\n", "policy: mark_score 5 <= junk_score 1"),
         ] {
             let error = Config::parse(&format!("{GOOD}{change}"), "f").unwrap_err();

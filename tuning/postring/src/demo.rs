@@ -37,13 +37,19 @@ fn welcome(config: &Config, supervisor: &Supervisor, folder: &Path) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "postring".to_owned());
     let option = format!("--config {}", folder.join("postring.toml").display());
     let smtp = config.listen.smtp.first().map(ToString::to_string).unwrap_or_default();
+    let dns = config.listen.dns.first().copied().unwrap_or(([127, 0, 0, 1], 53).into());
     let http = config.listen.http.first().map(ToString::to_string).unwrap_or_default();
     format!(
-        "\nPostring is ready.\n{listening}\nCores: edge {:?}, scan {:?}, store {:?}\n\nTry, in another terminal:\n  \
+        "\nPostring is ready.\n{listening}\nCores: edge {:?}, scan {:?}, store {:?}, send {:?}\n\nTry, in another terminal:\n  \
          {program} try send {option}                send a mail\n  {program} try show {option}                show it\n  \
          {program} try send --spam {option}         send spam, and see it refused\n  \
          {program} status --watch {option}          watch\n  \
-         swaks --server {smtp} --to bob@{DOMAIN}    the same with swaks\n  http://{http}/                             the status page\n\nCtrl-C stops it; what was accepted is kept.",
-        plan.edge, plan.scan, plan.store
+         swaks --server {smtp} --to bob@{DOMAIN}    the same with swaks\n  dig @{} -p {} {DOMAIN} MX             ask its DNS server\n  http://{http}/                             the status page\n\nCtrl-C stops it; what was accepted is kept.",
+        plan.edge,
+        plan.scan,
+        plan.store,
+        plan.send,
+        dns.ip(),
+        dns.port(),
     )
 }

@@ -16,7 +16,7 @@ pub struct Init<'a> {
     pub folder: &'a Path,
     pub domain: &'a str,
     pub accounts: &'a [String],
-    /// Ports are this plus 25, 587, 465, 24, 80, on loopback; without it the real ports on all addresses.
+    /// Ports are this plus 25, 587, 465, 24, 53, 80, on loopback; without it the real ports on all addresses.
     pub port_base: Option<u16>,
 }
 
@@ -49,7 +49,7 @@ pub fn init(request: &Init<'_>) -> Result<Made, String> {
         move |error: std::io::Error| format!("{}: {error}", path.display())
     };
     let data = folder.join("data");
-    for path in [folder, &data, &data.join("mail"), &data.join("rules"), &folder.join("tls")] {
+    for path in [folder, &data, &data.join("mail"), &data.join("rules"), &folder.join("tls"), &folder.join("dns")] {
         make_folder(path).map_err(wrong(path))?;
     }
     let hostname = format!("mx.{}", request.domain.to_ascii_lowercase());
@@ -57,6 +57,10 @@ pub fn init(request: &Init<'_>) -> Result<Made, String> {
     write_new(&folder.join("tls/certificate.pem"), &certificate, 0o644)?;
     write_new(&folder.join("tls/key.pem"), &key, 0o600)?;
     write_new(&data.join("rules/local.yar"), RULES, 0o644)?;
+    let domain = request.domain.to_ascii_lowercase();
+    let address = if request.port_base.is_some() { IpAddr::from([127, 0, 0, 1]) } else { own_address() };
+    write_new(&folder.join(format!("dns/{domain}.zone")), &zone(&domain, address), 0o644)?;
+    write_new(&folder.join("dns/blocked.ip4set"), BLOCKED, 0o644)?;
     write_new(&data.join("VERSION"), DATA_VERSION, 0o644)?;
 
     let directory = Directory::create(&data.join("directory.sqlite")).map_err(|error| error.to_string())?;
@@ -69,7 +73,7 @@ pub fn init(request: &Init<'_>) -> Result<Made, String> {
     }
     // Last: a folder with a configuration is a whole one.
     let config = folder.join("postring.toml");
-    write_new(&config, &configuration(&hostname, request.port_base), 0o644)?;
+    write_new(&config, &configuration(&hostname, &domain, request.port_base), 0o644)?;
     Config::load(&config)?;
     Ok(Made { config, passwords })
 }
@@ -90,7 +94,7 @@ pub fn check_version(data: &Path) -> Result<(), String> {
     }
 }
 
-fn configuration(hostname: &str, base: Option<u16>) -> String {
+fn configuration(hostname: &str, domain: &str, base: Option<u16>) -> String {
     let list = |port: u16, loopback_only: bool| match base {
         Some(base) => format!("[\"{}\"]", SocketAddr::new(IpAddr::from([127, 0, 0, 1]), base.saturating_add(port))),
         None if loopback_only => format!("[\"127.0.0.1:{port}\"]"),
@@ -101,15 +105,56 @@ fn configuration(hostname: &str, base: Option<u16>) -> String {
         text,
         "# Postring. `postring check --config FILE` judges this file; `postring reference` prints every key with its default and meaning.\n\n\
          [server]\nhostname = \"{hostname}\"\ndata = \"data\"\n\n\
-         [listen]\nsmtp = {}\nsubmission = {}\nsubmissions = {}\nlmtp = {}\nhttp = {}\n\n\
-         [tls]\n# Self-signed by `postring init`; put your own in its place.\ncertificate = \"tls/certificate.pem\"\nkey = \"tls/key.pem\"\n",
+         [listen]\nsmtp = {}\nsubmission = {}\nsubmissions = {}\nlmtp = {}\ndns = {}\nhttp = {}\n\n\
+         [tls]\n# Self-signed by `postring init`; put your own in its place.\ncertificate = \"tls/certificate.pem\"\nkey = \"tls/key.pem\"\n\n\
+         # Served on the dns port; `postring reload` reads the files again.\n\
+         [[dns.zone]]\nname = \"{domain}\"\nfile = \"dns/{domain}.zone\"\n\n\
+         # Clients whose address is in this list are refused at connect.\n\
+         [[dns.block_list]]\nname = \"blocked.{domain}\"\nfile = \"dns/blocked.ip4set\"\nkind = \"ip4set\"\n",
         list(25, false),
         list(587, false),
         list(465, false),
         list(24, true),
+        list(53, false),
         list(80, true),
     );
     text
+}
+
+const BLOCKED: &str = "\
+# Addresses whose mail is refused, in rbldnsd's ip4set format; `postring reload` reads it again. A line can be an address, a network
+# (192.0.2.0/24), a range (192.0.2.1-192.0.2.9) or an exclusion (!192.0.2.7); text behind it is what the client is told.
+:127.0.0.2:listed by this server's administrator, $
+# The entry every list has, for tests (RFC 5782 section 5); the second is an example (RFC 5737 address).
+127.0.0.2 :127.0.0.2:this is the entry for tests
+192.0.2.66 :127.0.0.2:this is an example
+";
+
+/// The first zone: what a domain needs to get mail here.
+fn zone(domain: &str, address: IpAddr) -> String {
+    let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+    format!(
+        "; The zone of {domain}. Raise the serial with every change, then `postring reload`.\n\
+         $TTL 3600\n\
+         @        IN SOA mx hostmaster 1 7200 900 1209600 300\n\
+         \x20        IN NS  mx\n\
+         \x20        IN MX  10 mx\n\
+         \x20        IN TXT \"v=spf1 mx -all\"\n\
+         ; The address other servers reach this host at: is it right?\n\
+         mx       IN {kind} {address}\n\
+         ; The block list of this server is served below.\n\
+         blocked  IN NS  mx\n"
+    )
+}
+
+/// The address this machine would use to speak to the world; no packet is sent to find out.
+fn own_address() -> IpAddr {
+    let found = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        // An address of documentation (RFC 5737): what matters is the route to it.
+        socket.connect("192.0.2.1:53")?;
+        socket.local_addr()
+    });
+    found.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
 }
 
 fn make_folder(path: &Path) -> std::io::Result<()> {

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod init;
 mod plan;
+mod queue;
 mod reference;
 mod supervisor;
 mod try_it;

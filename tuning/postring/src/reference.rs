@@ -1,7 +1,9 @@
 //! The reference of the configuration, made from the doc comments of the fields.
 
+const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
+
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 8] = [
+const SECTIONS: [(&str, &str, &str); 13] = [
     ("server", include_str!("config.rs"), "pub struct Server "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
     ("tls", include_str!("config.rs"), "pub struct Tls "),
@@ -10,6 +12,11 @@ const SECTIONS: [(&str, &str, &str); 8] = [
     ("policy", include_str!("../../../edge/policy/src/lib.rs"), "pub struct PolicyConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
+    ("send", include_str!("../../../store/daemon/src/config.rs"), "pub struct SendConfig "),
+    ("dns", DNS, "pub struct DnsConfig "),
+    ("[dns.zone]", DNS, "pub struct ZoneConfig "),
+    ("[dns.block_list]", DNS, "pub struct BlockListConfig "),
+    ("[dns.host]", DNS, "pub struct HostConfig "),
 ];
 
 /// Every key with its meaning and default.
@@ -34,7 +41,19 @@ mod tests {
     #[test]
     fn every_section_has_its_keys() {
         let text = super::text();
-        for key in ["hostname", "smtp", "certificate", "edge", "message_bytes_max", "junk_score", "rules", "line_ends"] {
+        for key in [
+            "hostname",
+            "smtp",
+            "certificate",
+            "edge",
+            "message_bytes_max",
+            "junk_score",
+            "rules",
+            "line_ends",
+            "relay",
+            "forwarders",
+            "refuse",
+        ] {
             assert!(text.contains(&format!("# {key} =")), "{key}");
         }
         assert!(text.contains("# Largest message taken, bytes (SIZE, RFC 1870)."));

@@ -7,6 +7,7 @@ use postring_control::stats::StatsReader;
 use postring_control::{Counter, Endpoint, FromChild, Gauge, Launch, ListenerSpec, Role, StatsPage, ToChild, socket};
 use postring_edge::config::{EdgeLaunch, TlsMaterial};
 use postring_ring::{Doorbell, DoorbellButton};
+use postring_store::SendLaunch;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -64,6 +65,10 @@ struct One {
     stats: Vec<(OwnedFd, StatsReader)>,
 }
 
+/// Who gives work to whom.
+const LINKS: [(Role, Role); 4] =
+    [(Role::Edge, Role::Scan), (Role::Edge, Role::Store), (Role::Edge, Role::Send), (Role::Send, Role::Store)];
+
 /// All of them.
 pub struct Children {
     all: BTreeMap<Key, One>,
@@ -80,12 +85,13 @@ fn role_config(config: &Config, plan: &Plan, role: Role) -> Result<serde_json::V
             edge: config.edge.clone(),
             policy: config.policy.clone(),
             scan_workers: u32::try_from(plan.scan.len()).unwrap_or(u32::MAX),
-            send_shards: 0,
+            dns: config.dns.clone(),
+            send_shards: u32::try_from(plan.send.len()).unwrap_or(u32::MAX),
             tls: tls_material(config)?,
         }),
         Role::Scan => serde_json::to_value(&config.scan),
         Role::Store => serde_json::to_value(&config.store),
-        Role::Send => Ok(serde_json::Value::Null),
+        Role::Send => serde_json::to_value(SendLaunch { send: config.send.clone(), dns: config.dns.clone() }),
     };
     value.map_err(|error| error.to_string())
 }
@@ -131,6 +137,9 @@ impl Children {
             Ok(())
         };
         add(Role::Store, 0, plan.store.clone())?;
+        if !plan.send.is_empty() {
+            add(Role::Send, 0, plan.send.clone())?;
+        }
         for (index, &core) in (0_u32..).zip(&plan.scan) {
             add(Role::Scan, index, vec![core])?;
         }
@@ -305,8 +314,8 @@ impl Children {
 
     /// Links a child that has become ready with every other that is.
     pub fn link(&self, key: Key) {
-        for producer in self.endpoints(Role::Edge) {
-            for consumer in self.endpoints(Role::Scan).into_iter().chain(self.endpoints(Role::Store)) {
+        for (from, to) in LINKS {
+            for (producer, consumer) in self.pairs(from, to) {
                 if self.key_of(producer) != Some(key) && self.key_of(consumer) != Some(key) {
                     continue;
                 }
@@ -339,6 +348,14 @@ impl Children {
         }
     }
 
+    fn pairs(&self, from: Role, to: Role) -> Vec<(Endpoint, Endpoint)> {
+        let consumers = self.endpoints(to);
+        self.endpoints(from)
+            .into_iter()
+            .flat_map(|producer| consumers.iter().map(move |consumer| (producer, *consumer)))
+            .collect()
+    }
+
     fn endpoints(&self, role: Role) -> Vec<Endpoint> {
         self.all
             .iter()
@@ -347,19 +364,15 @@ impl Children {
             .collect()
     }
 
-    pub fn reload(&mut self, config: &Config) -> Result<(), String> {
-        let plan = Plan {
-            edge: Vec::new(),
-            scan: self.endpoints(Role::Scan).iter().map(|endpoint| endpoint.shard as usize).collect(),
-            store: Vec::new(),
-        };
+    pub fn reload(&mut self, config: &Config, plan: &Plan) -> Result<(), String> {
         let mut parts = Vec::new();
         for key in self.all.keys() {
-            parts.push((*key, role_config(config, &plan, key.role)?));
+            parts.push((*key, role_config(config, plan, key.role)?));
         }
         for (key, part) in parts {
             let Some(one) = self.all.get_mut(&key) else { continue };
-            if one.config != part {
+            // Whoever serves zones reads their files again, though the configuration names the same ones.
+            if one.config != part || matches!(key.role, Role::Edge | Role::Send) {
                 one.config = part.clone();
                 self.tell(key, &ToChild::Reload { config: part }, &[]);
             }
@@ -442,7 +455,7 @@ impl Children {
         }
         serde_json::json!({
             "ready": self.all_ready(),
-            "plan": { "edge": plan.edge, "scan": plan.scan, "store": plan.store },
+            "plan": { "edge": plan.edge, "scan": plan.scan, "store": plan.store, "send": plan.send },
             "roles": roles,
             "counters": totals,
         })

@@ -17,10 +17,12 @@ use crate::plan::{self, Plan};
 use children::{Children, Note};
 use postring_control::{FromChild, Role, ToChild};
 use postring_directory::Directory;
+use socket2::Protocol;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 /// What `postring check` says of the certificate.
@@ -33,8 +35,9 @@ pub fn check_sockets(config: &Config) -> Vec<String> {
     let mut findings = Vec::new();
     for (key, addresses) in config.listen.tcp() {
         for address in addresses {
-            findings
-                .extend(sockets::probe(*address).err().map(|error| sockets::explain(&format!("listen.{key}"), *address, &error)));
+            let transports: &[Protocol] = if key == "dns" { &[Protocol::UDP, Protocol::TCP] } else { &[Protocol::TCP] };
+            let wrong = transports.iter().find_map(|transport| sockets::probe(*transport, *address).err());
+            findings.extend(wrong.map(|error| sockets::explain(&format!("listen.{key}"), *address, &error)));
         }
     }
     findings
@@ -42,7 +45,8 @@ pub fn check_sockets(config: &Config) -> Vec<String> {
 
 /// True if the demo can have its ports above this base.
 pub fn ports_are_free(base: u16) -> bool {
-    [24, 25, 80, 465, 587].iter().all(|port| sockets::probe(([127, 0, 0, 1], base + port).into()).is_ok())
+    let is_free = |transport: Protocol, port: u16| sockets::probe(transport, ([127, 0, 0, 1], base + port).into()).is_ok();
+    [24, 25, 53, 80, 465, 587].into_iter().all(|port| is_free(Protocol::TCP, port)) && is_free(Protocol::UDP, 53)
 }
 
 /// How often the directory is looked at for changes made by other programs.
@@ -51,6 +55,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const START_WAIT: Duration = Duration::from_secs(120);
 /// Time for one role to drain before it is ended.
 const DRAIN_WAIT: Duration = Duration::from_secs(30);
+
+/// Operators that wait at once.
+const ASKED_MAX: usize = 64;
+
+type OperatorAnswer = Result<serde_json::Value, String>;
 
 /// Everything the deciding thread knows.
 pub struct Supervisor {
@@ -63,6 +72,9 @@ pub struct Supervisor {
     sequence: u64,
     notes: Receiver<Note>,
     sender: Sender<Note>,
+    /// Operators that wait for a child's answer.
+    asked: BTreeMap<u64, SyncSender<OperatorAnswer>>,
+    last_asked: u64,
     _lock: File,
 }
 
@@ -77,6 +89,7 @@ impl Supervisor {
         if config.scan.yara && !plan.scan.is_empty() {
             postring_engine::yara::compile(&config.server.data.join(&config.scan.rules))?;
         }
+        postring_transport::dns::load(&config.dns)?;
         let directory = Directory::open(&config.server.data.join("directory.sqlite")).map_err(|error| error.to_string())?;
         let (snapshot, sequence) = snapshot(&directory)?;
         let sockets = sockets::open(&config, plan.edge.len())?;
@@ -92,6 +105,8 @@ impl Supervisor {
             sequence,
             notes,
             sender,
+            asked: BTreeMap::new(),
+            last_asked: 0,
             _lock: lock,
         })
     }
@@ -167,8 +182,13 @@ impl Supervisor {
                     self.children.link(key);
                     self.write_pids(run_folder);
                 }
-                FromChild::Answer { result: Err(text), .. } => tracing::error!("{key}: {text}"),
-                FromChild::Answer { .. } | FromChild::Drained => {}
+                FromChild::Answer { id, result } => match (self.asked.remove(&id), result) {
+                    // Whoever asked may have gone.
+                    (Some(answer), result) => drop(answer.send(result)),
+                    (None, Err(text)) => tracing::error!("{key}: {text}"),
+                    (None, Ok(_)) => {}
+                },
+                FromChild::Drained => {}
                 FromChild::Alarm { text } => tracing::error!("ALARM from {key}: {text}"),
                 FromChild::PeerLied { peer, text } => {
                     self.children.replace(peer, &format!("{key} says it broke the ring's rules: {text}"))
@@ -177,6 +197,9 @@ impl Supervisor {
                 FromChild::Fatal { text } => self.children.set_fatal(key, generation, text),
             },
             Note::Gone { key, generation } => self.children.gone(key, generation),
+            Note::Ask { words, answer } if words.first().is_some_and(|word| word == "queue") => {
+                self.ask(Role::Send, words, answer)
+            }
             Note::Ask { words, answer } => {
                 let result = self.answer(&words);
                 // Whoever asked may have gone.
@@ -184,6 +207,22 @@ impl Supervisor {
             }
             Note::Stop | Note::Reload => {}
         }
+    }
+
+    /// Passes an operator's words on to a role; its answer comes as a note.
+    fn ask(&mut self, role: Role, words: Vec<String>, answer: SyncSender<OperatorAnswer>) {
+        let Some(key) = self.children.ready_keys().into_iter().find(|key| key.role == role) else {
+            // Whoever asked may have gone.
+            let _ = answer.send(Err(format!("role {role} does not run now; `postring status` shows why")));
+            return;
+        };
+        // Those whose child died before it could answer.
+        while self.asked.len() >= ASKED_MAX {
+            self.asked.pop_first();
+        }
+        self.last_asked += 1;
+        self.asked.insert(self.last_asked, answer);
+        self.children.tell(key, &ToChild::Ask { id: self.last_asked, words }, &[]);
     }
 
     fn answer(&mut self, words: &[String]) -> Result<serde_json::Value, String> {
@@ -222,7 +261,8 @@ impl Supervisor {
             if fixed(&newer) != fixed(&self.config) {
                 return Err("[server], [listen] and [cores] change with a restart only".to_owned());
             }
-            self.children.reload(&newer)?;
+            postring_transport::dns::load(&newer.dns)?;
+            self.children.reload(&newer, &self.plan)?;
             self.config = newer;
             Ok(())
         });
@@ -235,7 +275,7 @@ impl Supervisor {
 
     /// Stops the roles in the order of the mail's way, so that what was accepted is kept.
     fn drain(&mut self) {
-        for role in [Role::Edge, Role::Scan, Role::Store] {
+        for role in [Role::Edge, Role::Scan, Role::Send, Role::Store] {
             self.children.drain(role);
             let until = Instant::now() + DRAIN_WAIT;
             while self.children.any_running(role) && Instant::now() < until {

@@ -9,6 +9,8 @@ use std::os::fd::OwnedFd;
 
 /// Connections the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
+/// Bytes of datagrams the kernel keeps for us: a few thousand queries.
+const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 pub fn open(config: &Config, shards: usize) -> Result<Vec<(ListenerSpec, OwnedFd)>, String> {
     let listen = &config.listen;
@@ -17,16 +19,19 @@ pub fn open(config: &Config, shards: usize) -> Result<Vec<(ListenerSpec, OwnedFd
         (ListenerName::Submission, "submission", &listen.submission),
         (ListenerName::Submissions, "submissions", &listen.submissions),
         (ListenerName::Lmtp, "lmtp", &listen.lmtp),
+        (ListenerName::DnsUdp, "dns", &listen.dns),
+        (ListenerName::DnsTcp, "dns", &listen.dns),
     ];
     let mut sockets = Vec::new();
     for (name, key, addresses) in lists {
         for &address in addresses {
             // Another program's socket, and another postring's, must be found: SO_REUSEPORT alone would share the port with it.
-            if let Err(error) = probe(address) {
+            if let Err(error) = probe(transport(name), address) {
                 return Err(explain(&format!("listen.{key}"), address, &error));
             }
             for shard in (0_u32..).take(shards) {
-                let socket = bind(address).map_err(|error| explain(&format!("listen.{key}"), address, &error))?;
+                let socket =
+                    bind(transport(name), address).map_err(|error| explain(&format!("listen.{key}"), address, &error))?;
                 sockets.push((ListenerSpec { name, shard, address }, socket));
             }
         }
@@ -34,9 +39,16 @@ pub fn open(config: &Config, shards: usize) -> Result<Vec<(ListenerSpec, OwnedFd
     Ok(sockets)
 }
 
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+fn transport(name: ListenerName) -> Protocol {
+    if name == ListenerName::DnsUdp { Protocol::UDP } else { Protocol::TCP }
+}
+
+fn socket(transport: Protocol, address: SocketAddr) -> io::Result<Socket> {
+    let kind = if transport == Protocol::UDP { Type::DGRAM } else { Type::STREAM };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(transport))?;
+    if transport == Protocol::TCP {
+        socket.set_reuse_address(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -44,18 +56,23 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Fails if anybody listens there.
-pub fn probe(address: SocketAddr) -> io::Result<()> {
-    let socket = socket(address)?;
+pub fn probe(transport: Protocol, address: SocketAddr) -> io::Result<()> {
+    let socket = socket(transport, address)?;
     socket.bind(&address.into())?;
-    socket.listen(1)
+    if transport == Protocol::TCP { socket.listen(1) } else { Ok(()) }
 }
 
-fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = socket(address)?;
+fn bind(transport: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = socket(transport, address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    if transport == Protocol::TCP {
+        socket.listen(BACKLOG)?;
+    } else {
+        // What the system allows at most is fine too.
+        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+    }
     Ok(socket.into())
 }
 
@@ -64,7 +81,7 @@ pub fn explain(key: &str, address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "{key}: {address} is in use by another program (`ss -ltnp 'sport = :{}'` shows which); stop it or choose another port",
+                "{key}: {address} is in use by another program (`ss -tulnp 'sport = :{}'` shows which); stop it or choose another port",
                 address.port()
             )
         }

@@ -24,7 +24,8 @@ fn port_base() -> u16 {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let base = 10_000 + (start + step * 7) % 200 * 100;
         let free = |port: &u16| TcpListener::bind(("127.0.0.1", base + port)).is_ok();
-        if [24, 25, 80, 465, 587].iter().all(free) {
+        let udp_free = std::net::UdpSocket::bind(("127.0.0.1", base + 53)).is_ok();
+        if udp_free && [24, 25, 53, 80, 465, 587].iter().all(free) {
             return base;
         }
     }
