@@ -230,6 +230,10 @@ impl Shard {
 
     /// Accepts clients of one listener until the shard drains.
     pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener, config: Arc<ServerConfig>) {
+        // Nobody can be told who lives here before the directory has come; the kernel keeps the clients that long.
+        while self.directory.borrow().is_none() && !self.draining.get() {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
         while !self.draining.get() {
             match listener.accept().await {
                 Ok(stream) => self.admit(stream, &config),

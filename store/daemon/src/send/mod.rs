@@ -124,8 +124,8 @@ fn ask(words: &[String], shards: &Shards<Event>) -> OperatorAnswer {
         let wait = until.saturating_duration_since(Instant::now());
         let mut one = answers.recv_timeout(wait).map_err(|_| "a send shard did not answer".to_owned())??;
         sum += one.as_u64().unwrap_or(0);
-        total += one["total"].as_u64().unwrap_or(0);
-        messages.extend(one["messages"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        total += one.get("total").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        messages.extend(one.get_mut("messages").and_then(|list| list.as_array_mut().map(std::mem::take)).unwrap_or_default());
     }
     let is_list = words.get(1).is_some_and(|word| word == "list");
     Ok(if is_list { serde_json::json!({ "total": total, "messages": messages }) } else { serde_json::json!(sum) })

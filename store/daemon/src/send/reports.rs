@@ -193,7 +193,7 @@ impl Reports {
         let own = MessageHead {
             id: progress.report,
             received_us: now_us,
-            flags: EnvelopeFlags(EnvelopeFlags::EIGHT_BIT),
+            flags: body_flags(&text),
             reverse_path: String::new(),
             account: String::new(),
             recipients: remote,
@@ -214,7 +214,7 @@ impl Reports {
         let origin = Origin {
             id,
             received_us: now_us,
-            flags: EnvelopeFlags(EnvelopeFlags::EIGHT_BIT),
+            flags: body_flags(text),
             reverse_path: "",
             client: "",
             helo: &self.hostname,
@@ -289,4 +289,8 @@ impl Reports {
     pub(super) fn awake(&mut self) {
         self.jobs.awake();
     }
+}
+
+fn body_flags(text: &[u8]) -> EnvelopeFlags {
+    EnvelopeFlags(if text.is_ascii() { 0 } else { EnvelopeFlags::EIGHT_BIT })
 }

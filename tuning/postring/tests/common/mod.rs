@@ -32,6 +32,7 @@ fn port_base() -> u16 {
 }
 
 pub struct System {
+    pub domain: &'static str,
     pub folder: tempfile::TempDir,
     pub base: u16,
     pub passwords: BTreeMap<String, String>,
@@ -41,6 +42,11 @@ pub struct System {
 impl System {
     /// `init` with two accounts; not started.
     pub fn init() -> Self {
+        Self::init_domain("test.example")
+    }
+
+    /// The same for another domain.
+    pub fn init_domain(domain: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let base = port_base();
         let dir = folder.path().join("p");
@@ -49,11 +55,11 @@ impl System {
             "--dir",
             dir.to_str().unwrap(),
             "--domain",
-            "test.example",
+            domain,
             "--account",
-            "alice@test.example",
+            &format!("alice@{domain}"),
             "--account",
-            "bob@test.example",
+            &format!("bob@{domain}"),
             "--port-base",
             &base.to_string(),
         ]);
@@ -64,7 +70,7 @@ impl System {
             .filter_map(|line| line.split_once(" has the password "))
             .map(|(account, password)| (account.to_owned(), password.to_owned()))
             .collect();
-        Self { folder, base, passwords, process: None }
+        Self { domain, folder, base, passwords, process: None }
     }
 
     pub fn start() -> Self {
@@ -87,7 +93,7 @@ impl System {
     }
 
     pub fn maildir(&self, account: &str) -> PathBuf {
-        self.data().join("mail/test.example").join(account).join("Maildir")
+        self.data().join("mail").join(self.domain).join(account).join("Maildir")
     }
 
     /// Starts and waits until all roles are ready.
@@ -204,7 +210,11 @@ pub struct Smtp {
 
 impl Smtp {
     pub fn connect(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::over(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// Over a connection that is there.
+    pub fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_read_timeout(Some(WAIT))?;
         let mut smtp = Self { reader: BufReader::new(stream) };
         smtp.reply()?;
@@ -235,8 +245,13 @@ impl Smtp {
 
     /// One message (LF or CRLF line ends) to the recipients; the reply to the last dot.
     pub fn send(&mut self, recipients: &[&str], message: &[u8]) -> std::io::Result<String> {
+        self.send_from("sender@far.example", recipients, message)
+    }
+
+    /// The same from another sender.
+    pub fn send_from(&mut self, from: &str, recipients: &[&str], message: &[u8]) -> std::io::Result<String> {
         self.say("EHLO client.example")?;
-        self.say("MAIL FROM:<sender@far.example>")?;
+        self.say(&format!("MAIL FROM:<{from}>"))?;
         for recipient in recipients {
             let reply = self.say(&format!("RCPT TO:<{recipient}>"))?;
             assert!(reply.starts_with("250"), "{reply}");
