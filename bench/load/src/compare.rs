@@ -1,8 +1,11 @@
-//! Postfix and Postring in turns under the same load: the server on core 0, the load on core 1.
+//! Postfix and Postring in turns under the same load: the server on one core, the load on another.
 
-use crate::load;
-use crate::server::{BOXES, DOMAIN, Server};
-use std::path::PathBuf;
+use crate::generator::{self, Spacing};
+use crate::machine::{Cores, Machine};
+use crate::server::{Server, Setup};
+use crate::statistics::Spread;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -18,18 +21,14 @@ pub struct Options {
     /// Messages of a turn for Postfix; Postring gets five times as many
     #[arg(long, default_value_t = 2000)]
     count: usize,
+    /// Both at this many messages a second, at random times, which Postfix must be able to do; without it each as fast as it can
+    #[arg(long, value_parser = generator::positive)]
+    rate: Option<f64>,
     /// Postring scans (YARA-X and Bayes)
     #[arg(long)]
     scan: bool,
-    /// A store of learned words for it
-    #[arg(long)]
-    tokens: Option<PathBuf>,
-    /// Postring's program
-    #[arg(long, default_value = "target/release/postring")]
-    postring: PathBuf,
-    /// One short turn, to see that it works
-    #[arg(long)]
-    smoke: bool,
+    #[command(flatten)]
+    setup: Setup,
 }
 
 struct Turn {
@@ -41,21 +40,12 @@ struct Turn {
 }
 
 #[allow(clippy::cast_precision_loss)] // counts of a benchmark
-fn turn(server: &Server, connections: usize, size: usize, count: usize, delivered: &mut usize) -> Result<Turn, String> {
+fn turn(server: &Server, options: &Options, connections: usize, count: usize, delivered: &mut usize) -> Result<Turn, String> {
     let target = ([127, 0, 0, 1], server.port).into();
-    let options = |count: usize| load::Options {
-        target,
-        connections,
-        messages_per_connection: 1,
-        count,
-        size,
-        folder: None,
-        domain: DOMAIN.to_owned(),
-        boxes: BOXES,
-        json: false,
-    };
-    let mut send = |count: usize| -> Result<load::Report, String> {
-        let report = load::run(&options(count))?;
+    let mut send = |count: usize| {
+        let plain = generator::Options::plain(target, connections, count, options.size);
+        let load = generator::Options { rate: options.rate, spacing: Spacing::Random, ..plain };
+        let report = generator::run(&load, &ProgressBar::hidden())?;
         if report.accepted != count as u64 {
             return Err(format!("{}: {} of {count} messages were accepted", server.name, report.accepted));
         }
@@ -67,72 +57,110 @@ fn turn(server: &Server, connections: usize, size: usize, count: usize, delivere
     let before = server.cpu_seconds();
     let report = send(count)?;
     let cpu_ms = (server.cpu_seconds() - before) * 1000.0 / count as f64;
-    let percentile = |quantile: f64| report.latency.value_at_quantile(quantile) as f64;
+    let latency = report.from_due.as_ref().unwrap_or(&report.latency);
+    let percentile = |quantile: f64| latency.value_at_quantile(quantile) as f64;
     Ok(Turn { rate: report.rate(), cpu_ms, memory: server.memory_mib(), p50_us: percentile(0.5), p99_us: percentile(0.99) })
 }
 
-/// Median, minimum, maximum.
-fn spread(turns: &[Turn], value: impl Fn(&Turn) -> f64) -> (f64, f64, f64) {
-    let mut values: Vec<f64> = turns.iter().map(value).collect();
-    values.sort_by(f64::total_cmp);
-    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    (at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))
+/// All turns of one server.
+struct Summary {
+    name: &'static str,
+    rate: Spread,
+    cpu_ms: Spread,
+    memory: Spread,
+    p50_us: Spread,
+    p99_us: Spread,
 }
 
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let model = read("/proc/cpuinfo")
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()));
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    format!("{} x {cores}, Linux {}", model.unwrap_or_default(), read("/proc/sys/kernel/osrelease").trim())
+impl Summary {
+    fn of(name: &'static str, turns: &[Turn]) -> Self {
+        let spread = |value: fn(&Turn) -> f64| Spread::of(turns.iter().map(value));
+        Self {
+            name,
+            rate: spread(|turn| turn.rate),
+            cpu_ms: spread(|turn| turn.cpu_ms),
+            memory: spread(|turn| turn.memory),
+            p50_us: spread(|turn| turn.p50_us),
+            p99_us: spread(|turn| turn.p99_us),
+        }
+    }
+
+    fn print(&self) {
+        println!(
+            "{:<10} {:>26} {:>28} {:>10.0} {:>10.0} {:>10.0}",
+            self.name,
+            self.rate.text(0),
+            self.cpu_ms.text(3),
+            self.memory.median,
+            self.p50_us.median,
+            self.p99_us.median
+        );
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "messages_per_second": self.rate.json(), "cpu_ms_a_message": self.cpu_ms.json(),
+            "pss_mib": self.memory.json(), "p50_us": self.p50_us.json(), "p99_us": self.p99_us.json() })
+    }
 }
 
 pub fn run(options: &Options) -> Result<(), String> {
-    let (rounds, count) = if options.smoke { (1, 100) } else { (options.rounds, options.count) };
-    println!(
-        "{}; server on core 0, load on core 1; messages of {} bytes, one a connection; medians of {rounds} (minimum to maximum)",
-        machine(),
-        options.size
-    );
-    let binary = std::path::absolute(&options.postring).map_err(|error| error.to_string())?;
-    let mut core = rustix::thread::CpuSet::new();
-    core.set(1);
-    rustix::thread::sched_setaffinity(None, &core).map_err(|error| format!("core 1: {error}"))?;
-    for &connections in &options.connections {
+    let setup = &options.setup;
+    let machine = Machine::read();
+    let cores = Cores::choose();
+    cores.map_or(Ok(()), |cores| cores.pin_load())?;
+    let (rounds, count) = if setup.smoke { (1, options.count.min(20)) } else { (options.rounds, options.count) };
+    let connections = if setup.smoke { &[4][..] } else { &options.connections };
+    if !setup.json {
+        println!("{machine}\n{}", Cores::text(cores));
+        println!("messages of {} bytes, one a connection; {}", options.size, crate::runs_text(rounds, setup.smoke));
+        match options.rate {
+            Some(rate) => {
+                println!("open loop, {rate} messages a second at random times; latency from when a message was due to its 250")
+            }
+            None => println!("closed loop, as fast as it goes; latency from MAIL FROM to 250"),
+        }
+    }
+    // As fast as it can, Postring has a longer turn; at a rate both have the same.
+    let times = if options.rate.is_some() { 1 } else { 5 };
+    let mut results = Vec::new();
+    for &connections in connections {
         let (mut postfix, mut postring) = (Vec::new(), Vec::new());
-        let rivals = (Server::postfix(22_625)?, Server::postring(&binary, 23_000, options.scan, options.tokens.as_deref())?);
-        let bar = indicatif::ProgressBar::new(rounds as u64 * 2);
+        let rivals = (Server::postfix(22_625, cores, setup.smoke)?, Server::postring(setup, cores, options.scan, setup.smoke)?);
+        let bar = crate::progress(rounds as u64 * 2, setup.json);
         let (mut delivered_postfix, mut delivered_postring) = (0, 0);
         for _ in 0..rounds {
-            postfix.push(turn(&rivals.0, connections, options.size, count, &mut delivered_postfix)?);
+            postfix.push(turn(&rivals.0, options, connections, count, &mut delivered_postfix)?);
             bar.inc(1);
-            postring.push(turn(&rivals.1, connections, options.size, count * 5, &mut delivered_postring)?);
+            postring.push(turn(&rivals.1, options, connections, times * count, &mut delivered_postring)?);
             bar.inc(1);
         }
         bar.finish_and_clear();
-        println!("\n{connections} connections{}", if options.scan { ", Postring with YARA-X and Bayes" } else { ", no scan" });
+        let (postfix, postring) = (Summary::of("Postfix", &postfix), Summary::of("Postring", &postring));
+        let ratio = postfix.cpu_ms.median / postring.cpu_ms.median;
+        results
+            .push(json!({ "connections": connections, "volume": rivals.1.text(), "servers": [postfix.json(), postring.json()],
+            "postfix_cpu_by_postring_cpu": ratio }));
+        if setup.json {
+            continue;
+        }
+        let scan = if options.scan { ", Postring with YARA-X and Bayes" } else { ", no scan" };
+        println!("\n{connections} connections{scan}; each on {}", rivals.1.text());
         println!(
             "{:<10} {:>26} {:>28} {:>10} {:>10} {:>10}",
             "", "messages/s", "CPU ms a message", "PSS MiB", "p50 us", "p99 us"
         );
-        for (name, turns) in [("Postfix", &postfix), ("Postring", &postring)] {
-            let (rate, cpu) = (spread(turns, |turn| turn.rate), spread(turns, |turn| turn.cpu_ms));
-            println!(
-                "{name:<10} {:>10.0} ({:.0} to {:.0}) {:>12.3} ({:.3} to {:.3}) {:>10.0} {:>10.0} {:>10.0}",
-                rate.0,
-                rate.1,
-                rate.2,
-                cpu.0,
-                cpu.1,
-                cpu.2,
-                spread(turns, |turn| turn.memory).0,
-                spread(turns, |turn| turn.p50_us).0,
-                spread(turns, |turn| turn.p99_us).0
-            );
+        postfix.print();
+        postring.print();
+        if !ratio.is_nan() {
+            println!("Postring's CPU a message is 1/{ratio:.1} of Postfix'");
         }
-        let cpu = |turns: &[Turn]| spread(turns, |turn| turn.cpu_ms).0;
-        println!("Postring's CPU a message is 1/{:.1} of Postfix'", cpu(&postfix) / cpu(&postring));
+    }
+    if setup.json {
+        println!(
+            "{}",
+            json!({ "machine": machine.json(), "place": Cores::text(cores), "smoke": setup.smoke, "size": options.size, "count": count,
+                "scan": options.scan, "rate": options.rate, "comparisons": results })
+        );
     }
     Ok(())
 }

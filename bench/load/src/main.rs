@@ -1,19 +1,27 @@
 //! Load for mail servers, and the comparison with rivals under it.
 
 mod compare;
-mod load;
+mod generator;
+mod idle;
+mod latency;
+mod machine;
+mod memory;
 mod server;
+mod sink;
+mod smoke;
+mod statistics;
+mod verify;
 mod volume;
 
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
 
 /// Load for mail servers, and the comparison with rivals under it.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Examples:\n  postring-bench smtp --target 127.0.0.1:2525 --count 10000 --connections 16\n  postring-bench compare --rounds 5            (root: Postfix and a loop-mounted ext4)"
+    after_help = "Examples:\n  postring-bench smtp --target 127.0.0.1:2525 --count 10000 --connections 16\n  postring-bench smtp --target 127.0.0.1:2525 --count 3000 --rate 300\n  postring-bench compare            (root: Postfix and a loop-mounted ext4)"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -22,32 +30,31 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Send messages by SMTP, in lock step, a histogram at the end
-    Smtp(load::Options),
-    /// Open connections, say EHLO, hold them; memory of processes before and after
-    Idle {
-        /// host:port
-        #[arg(long)]
-        target: std::net::SocketAddr,
-        /// How many
-        #[arg(long, default_value_t = 5000)]
-        connections: usize,
-        /// Processes whose memory is read
-        #[arg(long = "pid")]
-        pids: Vec<u32>,
-        /// Seconds to hold them
-        #[arg(long, default_value_t = 2)]
-        seconds: u64,
-    },
-    /// Postfix with virtual(8) and Postring in turns under the same load: server on core 0, load on core 1
+    /// Send messages by SMTP, in lock step or at a rate; latencies at the end. One run against any server
+    Smtp(generator::Options),
+    /// Take messages by SMTP, count them, keep none
+    Sink(sink::Options),
+    /// Postfix with virtual(8) and Postring in turns under the same load
     Compare(compare::Options),
+    /// Postring driven in turns by smtp-source and by our generator: do they agree?
+    Verify(verify::Options),
+    /// From MAIL FROM to the 250 at low load
+    Latency(latency::Options),
+    /// Memory a connection that has said EHLO and nothing more
+    Idle(idle::Options),
+    /// Every benchmark once, a few seconds each: do they work?
+    Smoke(smoke::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Smtp(options) => load::run(&options).map(|report| report.print(options.json)),
-        Command::Idle { target, connections, pids, seconds } => load::idle(target, connections, &pids, seconds),
+        Command::Smtp(options) => smtp(&options),
+        Command::Sink(options) => sink::command(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Latency(options) => latency::run(&options),
+        Command::Idle(options) => idle::run(&options),
+        Command::Smoke(options) => smoke::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,13 +65,40 @@ fn main() -> ExitCode {
     }
 }
 
-/// Real mails of a folder, or none.
-pub(crate) fn folder_of(path: Option<&PathBuf>) -> Result<Vec<Vec<u8>>, String> {
-    let Some(path) = path else { return Ok(Vec::new()) };
-    let mut mails = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(|error| format!("{}: {error}", path.display()))? {
-        let file = entry.map_err(|error| error.to_string())?.path();
-        mails.push(std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?);
+fn smtp(options: &generator::Options) -> Result<(), String> {
+    let machine = machine::Machine::read();
+    let bar = progress(options.count as u64, options.json);
+    let report = generator::run(options, &bar)?;
+    bar.finish_and_clear();
+    if options.json {
+        let mut value = report.json();
+        value["machine"] = machine.json();
+        println!("{value}");
+    } else {
+        println!("{machine}");
+        report.print();
     }
-    if mails.is_empty() { Err(format!("{} holds no mails", path.display())) } else { Ok(mails) }
+    if report.accepted == options.count as u64 {
+        Ok(())
+    } else {
+        Err(format!("{} of {} messages accepted", report.accepted, options.count))
+    }
+}
+
+/// Of long work; hidden where numbers go to a machine, or standard error is no terminal.
+fn progress(length: u64, hidden: bool) -> ProgressBar {
+    if hidden {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}
+
+/// How far a result can be trusted.
+fn runs_text(runs: usize, smoke: bool) -> String {
+    match (smoke, runs) {
+        (true, _) => "smoke: one short run, not a measurement".to_owned(),
+        (false, 0..=4) => format!("medians of {runs} (minimum to maximum): fewer than 5, not for the record"),
+        (false, _) => format!("medians of {runs} (minimum to maximum)"),
+    }
 }

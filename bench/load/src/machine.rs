@@ -1,0 +1,90 @@
+//! What the numbers were measured on, and which cores do what.
+
+use serde_json::{Value, json};
+use std::fmt;
+
+#[derive(Clone, Debug)]
+pub struct Machine {
+    model: String,
+    cores: usize,
+    memory_mib: u64,
+    kernel: String,
+}
+
+impl Machine {
+    /// All cores, whichever this process may use.
+    pub fn read() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let value = |text: &str, name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':').map(|(_, value)| value.trim().to_owned()))
+        };
+        let cpus = read("/proc/cpuinfo");
+        let memory = value(&read("/proc/meminfo"), "MemTotal").and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+        Self {
+            model: value(&cpus, "model name").unwrap_or_else(|| "unknown processor".to_owned()),
+            cores: cpus.lines().filter(|line| line.starts_with("processor")).count(),
+            memory_mib: memory.unwrap_or(0) / 1024,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        json!({ "model": self.model, "cores": self.cores, "memory_mib": self.memory_mib, "kernel": self.kernel })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} x {}, {} MiB, Linux {}", self.model, self.cores, self.memory_mib, self.kernel)
+    }
+}
+
+/// The server on the first core this process may use, the load on the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    pub server: usize,
+    pub load: usize,
+}
+
+impl Cores {
+    /// None where there is only one.
+    pub fn choose() -> Option<Self> {
+        let allowed = rustix::thread::sched_getaffinity(None).ok()?;
+        let mut numbers = (0..rustix::thread::CpuSet::MAX_CPU).filter(|number| allowed.is_set(*number));
+        Some(Self { server: numbers.next()?, load: numbers.next_back()? })
+    }
+
+    /// Pins this process, and what it starts from now on, to the core of the load.
+    pub fn pin_load(&self) -> Result<(), String> {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(self.load);
+        rustix::thread::sched_setaffinity(None, &set).map_err(|error| format!("core {}: {error}", self.load))
+    }
+
+    pub fn text(cores: Option<Self>) -> String {
+        match cores {
+            Some(Self { server, load }) => format!("server on core {server}, load on core {load}"),
+            None => "one core for the server and the load".to_owned(),
+        }
+    }
+}
+
+/// As many open files as the hard limit allows.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it fails, opening too many connections says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Type of the file system a path is on.
+pub fn file_system(path: &std::path::Path) -> String {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let of = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (point, kind) = (words.next()?, words.next()?);
+        path.starts_with(point).then_some((point.len(), kind))
+    });
+    // The longest path wins, and of equal ones the last mounted.
+    of.max_by_key(|(length, _)| *length).map_or_else(|| "unknown".to_owned(), |(_, kind)| kind.to_owned())
+}

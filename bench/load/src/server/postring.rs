@@ -1,0 +1,88 @@
+//! Postring in a folder of its own on the volume.
+
+use super::{BOXES, DOMAIN, Server};
+use crate::machine::Cores;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What the benchmarks that start Postring have in common.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Setup {
+    /// Postring's program
+    #[arg(long, default_value = "target/release/postring")]
+    pub postring: PathBuf,
+    /// A store of learned words, where it scans
+    #[arg(long)]
+    pub tokens: Option<PathBuf>,
+    /// Its ports are this plus 24, 25, 80, 465, 587
+    #[arg(long, default_value_t = 23_000)]
+    pub port_base: u16,
+    /// Short, without a claim to be exact: only to see that it works. Goes on without a loop mount or a cgroup, and says so
+    #[arg(long)]
+    pub smoke: bool,
+    /// Numbers as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Server {
+    pub fn postring(setup: &Setup, cores: Option<Cores>, scan: bool, makeshift: bool) -> Result<Self, String> {
+        let wrong = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+        let binary = std::path::absolute(&setup.postring).map_err(|error| error.to_string())?;
+        let port = setup.port_base.checked_add(25).ok_or("the port base is too high")?;
+        let mut server = Self::new("postring", port, cores, makeshift)?;
+        let folder = server.folder().join("p");
+        let mut init = Command::new(&binary);
+        init.args(["init", "--dir"]).arg(&folder).args(["--domain", DOMAIN, "--port-base", &setup.port_base.to_string()]);
+        for number in 0..BOXES {
+            init.args(["--account", &format!("u{number:02}@{DOMAIN}")]);
+        }
+        let made = init.output().map_err(|error| wrong(&binary, error))?;
+        if !made.status.success() {
+            return Err(String::from_utf8_lossy(&made.stderr).into_owned());
+        }
+        let config = folder.join("postring.toml");
+        let text = std::fs::read_to_string(&config).map_err(|error| wrong(&config, error))?;
+        std::fs::write(&config, with_scan(&text, scan)).map_err(|error| wrong(&config, error))?;
+        if let Some(tokens) = setup.tokens.as_ref().filter(|_| scan) {
+            std::fs::copy(tokens, folder.join("data/bayes.tokens")).map_err(|error| wrong(tokens, error))?;
+        }
+        let log = std::fs::File::create(server.folder().join("log")).map_err(|error| error.to_string())?;
+        let up = server.command(&format!("{} up --config {}", binary.display(), config.display())).stderr(log).spawn();
+        server.process = Some(up.map_err(|error| error.to_string())?);
+        server.control = Some((binary, config));
+        server.wait_port()?;
+        // The port is open before the roles are linked.
+        let until = Instant::now() + Duration::from_secs(30);
+        while server.status().is_none_or(|status| status["ready"] != true) {
+            if Instant::now() > until {
+                return Err(server.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+
+    /// What `postring status` says.
+    fn status(&self) -> Option<serde_json::Value> {
+        let (binary, config) = self.control.as_ref()?;
+        let output = Command::new(binary).args(["status", "--json", "--config"]).arg(config).output().ok()?;
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// Messages it has accepted and journal commits it has made, by its own counters.
+    pub fn accepted_and_commits(&self) -> Option<(u64, u64)> {
+        let status = self.status()?;
+        let counter = |name: &str| status["counters"][name].as_u64();
+        Some((counter("messages_accepted_total")?, counter("journal_commits_total")?))
+    }
+}
+
+/// The configuration `init` wrote, with the scan on or off.
+fn with_scan(text: &str, scan: bool) -> String {
+    match text.split_once("\n[edge]\n") {
+        Some((before, after)) => format!("{before}\n[edge]\nscan = {scan}\n{after}"),
+        None => format!("{text}\n[edge]\nscan = {scan}\n"),
+    }
+}
