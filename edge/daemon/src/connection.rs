@@ -1,7 +1,8 @@
 //! One client, from accept to close: moves bytes between its socket, the session and the slot.
 //!
 //! While it is idle a connection owns the session, the stream and this task's state, and no buffer: commands are received into the
-//! shard's scratch, content into the slot.
+//! shard's scratch, content into the slot. What an idle connection does not need is not part of its task: a handshake and the way of a
+//! message have state of their own while they last (one allocation each, about 1 KiB).
 
 use crate::message;
 use crate::questions;
@@ -12,8 +13,8 @@ use postring_handoff::Receipt;
 use postring_mail::envelope::MessageId;
 use postring_mail::limits::{SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
 use postring_ring::Slot;
-use postring_smtp::{BodyProgress, Client, Protocol, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
-use postring_transport::Stream;
+use postring_smtp::{BodyProgress, Client, Protocol, Question, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
+use postring_transport::{Registered, Stream};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ const BODY_BYTES_MAX: usize = 39 * 1024 * 1024;
 const _: () = assert!(BODY_BYTES_MAX as u64 == postring_mail::limits::MESSAGE_BYTES_CEILING);
 
 struct Connection {
+    // First: it must be gone before the stream is.
+    _registered: Registered,
     shard: Rc<Shard>,
     session: Session<Receipt>,
     stream: Stream,
@@ -46,9 +49,10 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
     let reverse =
         if config.protocol == Protocol::Smtp { ReverseName::look_up(&shard, client.address) } else { ReverseName::default() };
     let session = Session::new(config, client, shard.now());
+    let registered = shard.hangups().register(&stream);
     let mut connection =
-        Connection { shard, session, stream, reverse, out: Vec::new(), ahead: Vec::new(), slot: None, decoded: 0 };
-    if connection.session.config().protocol == Protocol::Submissions && connection.start_tls().await.is_err() {
+        Connection { _registered: registered, shard, session, stream, reverse, out: Vec::new(), ahead: Vec::new(), slot: None, decoded: 0 };
+    if connection.session.config().protocol == Protocol::Submissions && Box::pin(connection.start_tls()).await.is_err() {
         return;
     }
     match connection.run().await {
@@ -91,6 +95,10 @@ impl Connection {
                 Receiving::Commands | Receiving::Discard | Receiving::Nothing => self.receive_scratch().await?,
             };
             if !received {
+                if self.shard.is_draining() {
+                    self.session.handle_shutdown(&mut self.out);
+                    return self.flush().await;
+                }
                 return Ok(());
             }
         }
@@ -100,15 +108,20 @@ impl Connection {
     async fn take_step(&mut self, step: Step) -> io::Result<bool> {
         match step {
             Step::Ask(question) => {
-                let answer = questions::answer(&self.shard, &self.session, question).await;
+                let answer = match question {
+                    Question::Authenticate { name, password } => {
+                        Box::pin(questions::authenticate(&self.shard, name, password)).await
+                    }
+                    question => questions::answer(&self.shard, &self.session, &question),
+                };
                 self.session.handle_answer(answer, self.shard.now(), &mut self.out);
             }
             Step::OpenBody { size_declared } => self.open_body(size_declared),
             Step::StartTls => {
                 self.flush().await?;
-                self.start_tls().await?;
+                Box::pin(self.start_tls()).await?;
             }
-            Step::Submit => self.submit().await,
+            Step::Submit => Box::pin(self.submit()).await,
             Step::Close => return Ok(true),
         }
         Ok(false)

@@ -12,8 +12,8 @@ use std::net::IpAddr;
 /// A hash nobody has the password of: names that do not exist take as long as those that do.
 const NOBODY: &str = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm8$N0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0";
 
-/// Finds the answer.
-pub(crate) async fn answer(shard: &Shard, session: &Session<Receipt>, question: Question) -> Answer {
+/// Finds the answer to what needs no waiting.
+pub(crate) fn answer(shard: &Shard, session: &Session<Receipt>, question: &Question) -> Answer {
     match question {
         Question::Connect => {
             let answer = admit(shard, session.client().address, session.config().protocol);
@@ -23,15 +23,16 @@ pub(crate) async fn answer(shard: &Shard, session: &Session<Receipt>, question: 
             answer
         }
         Question::Sender { address } => {
-            session.account().map_or(Answer::Sender(false), |account| Answer::Sender(owns(shard, account, &address)))
+            session.account().map_or(Answer::Sender(false), |account| Answer::Sender(owns(shard, account, address)))
         }
         Question::Recipient { address } => {
-            let answer = recipient(shard, session.account().is_some(), &address);
+            let answer = recipient(shard, session.account().is_some(), address);
             let accepted = matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)));
             shard.stats().add(if accepted { Counter::RecipientsAccepted } else { Counter::RecipientsRefused }, 1);
             answer
         }
-        Question::Authenticate { name, password } => authenticate(shard, name, password).await,
+        // Asked with `authenticate`.
+        Question::Authenticate { .. } => Answer::TemporaryFailure,
     }
 }
 
@@ -100,7 +101,8 @@ fn recipient(shard: &Shard, authenticated: bool, address: &str) -> Answer {
     })
 }
 
-async fn authenticate(shard: &Shard, name: String, password: Vec<u8>) -> Answer {
+/// Checks a name and a password, on a helper thread.
+pub(crate) async fn authenticate(shard: &Shard, name: String, password: Vec<u8>) -> Answer {
     let Some(directory) = shard.directory() else { return Answer::TemporaryFailure };
     let found = directory.account_by_address(&name).filter(|account| account.enabled);
     let hash = found.map_or(NOBODY, |account| account.password_hash).to_owned();

@@ -12,7 +12,7 @@ use postring_mail::{Now, Reply, slot};
 use postring_ring::{Arena, Slot};
 use postring_smtp::{Client, ServerConfig};
 use postring_transport::dns::{DnsServer, Resolver};
-use postring_transport::{Doorbell, Stream};
+use postring_transport::{Doorbell, Hangups, Stream};
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Time for messages under way when the shard drains.
 const DRAIN_WAIT: Duration = Duration::from_secs(20);
+/// Time for the last words to those who are idle.
+const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 /// Messages kept in quarantine; more are only logged.
 const QUARANTINE_MAX: usize = 1000;
 
@@ -67,6 +69,7 @@ pub(crate) struct Shard {
     addresses: RefCell<HashMap<IpAddr, u32>>,
     last_id: Cell<MessageId>,
     draining: Cell<bool>,
+    hangups: Hangups,
     begun: Instant,
 }
 
@@ -106,6 +109,7 @@ impl Shard {
             addresses: RefCell::new(HashMap::new()),
             last_id: Cell::new(MessageId::default()),
             draining: Cell::new(false),
+            hangups: Hangups::default(),
             begun: Instant::now(),
         })
     }
@@ -171,6 +175,14 @@ impl Shard {
 
     pub(crate) fn scratch(&self) -> RefMut<'_, Vec<u8>> {
         self.scratch.borrow_mut()
+    }
+
+    pub(crate) fn hangups(&self) -> &Hangups {
+        &self.hangups
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -283,7 +295,7 @@ impl Shard {
             if self.draining.get() {
                 let until = *drain_until.get_or_insert_with(|| Instant::now() + DRAIN_WAIT);
                 if self.jobs.borrow().count() == 0 || Instant::now() >= until {
-                    return;
+                    return self.say_goodbye().await;
                 }
             }
             if self.jobs.borrow_mut().prepare_sleep() {
@@ -296,6 +308,15 @@ impl Shard {
                 tracing::error!("the shard's doorbell is gone: {error}");
                 return;
             }
+        }
+    }
+
+    /// What was begun is done: those who are still connected are told, and the shard ends.
+    async fn say_goodbye(&self) {
+        self.hangups.all();
+        let until = Instant::now() + GOODBYE_WAIT;
+        while self.connections.get() > 0 && Instant::now() < until {
+            glommio::timer::sleep(Duration::from_millis(5)).await;
         }
     }
 

@@ -255,6 +255,23 @@ pub fn reverse(address: std::net::IpAddr) -> Name {
     Name::parse(&text, None).unwrap_or_else(|_| Name::root())
 }
 
+/// For the fuzzer and the replay of its inputs: what is a name, as text or on the wire, survives both forms; nothing panics.
+#[doc(hidden)]
+pub fn fuzz_name(data: &[u8]) {
+    let both_ways = |name: &Name| {
+        assert!(name.wire().len() <= NAME_BYTES_MAX);
+        assert_eq!(Name::from_wire(name.wire()).as_ref(), Ok(name));
+        assert_eq!(Name::parse(&name.to_string(), None).as_ref(), Ok(name));
+        assert_eq!(suffixes(name.wire()).count(), labels(name.wire()).count() + 1);
+    };
+    let _ = Name::from_wire(data).as_ref().map(both_ways);
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(origin) = Name::absolute("example.org")
+    {
+        let _ = Name::parse(text, Some(&origin)).as_ref().map(both_ways);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,12 @@
-//! A zone and a list to answer from, for the fuzz entries.
+//! A zone and a list to answer from, and questions for what was read from elsewhere: for the fuzz entries.
 
 use crate::hosted::{Hosted, Service};
 use crate::list::{BlockList, ListKind};
+use crate::message::{PAYLOAD_BYTES, ResponseView};
 use crate::name::Name;
+use crate::query::write_query;
+use crate::responder::{Response, Transport, respond};
+use crate::types::Rtype;
 use crate::zone::parse_zone;
 use std::path::Path;
 
@@ -21,4 +25,29 @@ pub(crate) fn hosted() -> Hosted {
         let _ = hosted.add(&list_origin, Service::List(list));
     }
     hosted
+}
+
+/// Asks a service for what is there, what a wildcard may answer, and what an alias may lead to; every response must be readable.
+pub(crate) fn ask_all(origin: &Name, service: Service) {
+    let mut hosted = Hosted::default();
+    let _ = hosted.add(origin, service);
+    let (mut packet, mut out) = (Vec::new(), Vec::new());
+    for text in ["@", "a", "b", "a.b", "mx", "test", "1.2.0.192", "2.0.0.127", "192", "a.b.c.d.e.f"] {
+        let Ok(name) = Name::parse(text, Some(origin)) else { continue };
+        for rtype in [Rtype::A, Rtype::MX, Rtype::TXT, Rtype::CNAME, Rtype::DS, Rtype::ANY] {
+            write_query(7, name.wire(), rtype, false, &mut packet);
+            for transport in [Transport::Udp, Transport::Tcp] {
+                assert_eq!(respond(&hosted, &packet, transport, false, &mut out), Response::Ready);
+                assert_readable(&out, transport);
+            }
+        }
+    }
+}
+
+/// Our own response: within the limit, and one that our own resolver can read.
+pub(crate) fn assert_readable(out: &[u8], transport: Transport) {
+    assert!(transport == Transport::Tcp || out.len() <= usize::from(PAYLOAD_BYTES));
+    assert!(out.len() <= usize::from(u16::MAX));
+    let flood = |section: usize| out.get(section..section + 2).is_some_and(|count| count > &[2, 0]);
+    assert!(ResponseView::parse(out).is_some() || [6, 8, 10].into_iter().any(flood));
 }

@@ -253,12 +253,22 @@ fn read_recipient<'a>(reader: &mut Reader<'a>) -> Option<Recipient<'a>> {
     Some(Recipient { account: reader.u64()?, shard: reader.u32()?, flags: reader.u16()?, forward_path: reader.short_str()? })
 }
 
-/// For the fuzzer and the replay of its inputs: reads anything, must not panic.
+/// For the fuzzer and the replay of its inputs: reads anything, must not panic; what was read can be written and read again.
 #[doc(hidden)]
 pub fn fuzz_envelope(data: &[u8]) {
-    if let Ok(view) = EnvelopeView::parse(data) {
-        assert_eq!(view.recipients().count(), view.recipient_count());
+    let Ok(view) = EnvelopeView::parse(data) else { return };
+    assert!(view.length <= data.len());
+    assert_eq!(view.recipients().count(), view.recipient_count());
+    let mut head = vec![0; view.length];
+    let Ok(mut writer) = EnvelopeWriter::begin(&mut head, &view.origin) else {
+        return assert!(view.length > crate::limits::ENVELOPE_BYTES_MAX);
+    };
+    if view.recipients().any(|recipient| writer.push(&recipient).is_err()) {
+        return assert!(view.length > crate::limits::ENVELOPE_BYTES_MAX);
     }
+    assert_eq!(writer.finish(), view.length);
+    let again = EnvelopeView::parse(&head).map(|again| (again.origin, again.count, again.recipients));
+    assert_eq!(again, Ok((view.origin, view.count, view.recipients)));
 }
 
 #[cfg(test)]

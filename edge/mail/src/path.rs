@@ -175,6 +175,12 @@ pub fn fuzz_path(data: &[u8]) {
     {
         assert!(mailbox.local_part.len() <= LOCAL_PART_BYTES_MAX && mailbox.domain.len() <= DOMAIN_BYTES_MAX);
         assert!(text.ends_with(rest));
+        // It goes into commands, logs and file names: one line of printable ASCII, and it is read as itself.
+        assert!(mailbox.local_part.bytes().chain(mailbox.domain.bytes()).all(|byte| (32..=126).contains(&byte)));
+        if !mailbox.domain.is_empty() {
+            let written = format!("<{}@{}>", mailbox.local_part, mailbox.domain);
+            assert_eq!(parse_path(&written), Ok((Some(mailbox), "")));
+        }
     }
 }
 

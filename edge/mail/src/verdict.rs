@@ -178,6 +178,10 @@ fn read_symbol<'a>(reader: &mut Reader<'a>) -> Option<Symbol<'a>> {
 pub fn fuzz_verdict(data: &[u8]) {
     if let Ok(view) = VerdictView::parse(data) {
         assert!(view.symbols().count() <= SYMBOLS_MAX);
+        for symbol in view.symbols() {
+            assert!(symbol.name.len() <= SYMBOL_NAME_BYTES_MAX && symbol.detail.len() <= SYMBOL_DETAIL_BYTES_MAX);
+            assert!(!symbol.name.contains(char::is_control));
+        }
     }
 }
 

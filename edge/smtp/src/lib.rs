@@ -14,6 +14,8 @@ mod session;
 pub mod trace;
 
 pub use body::{BodyDecoder, BodyProgress, Flaw};
+#[doc(hidden)]
+pub use session::fuzz_session;
 pub use session::{
     Account, Answer, Client, Protocol, Question, Receiving, RecipientAnswer, ServerConfig, Session, Step, Target, TlsInfo,
     Transaction, TransactionRecipient,

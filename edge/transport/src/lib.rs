@@ -5,8 +5,10 @@
 
 pub mod dns;
 pub mod doorbell;
+mod hangup;
 pub mod stream;
 pub mod tls;
 
 pub use doorbell::Doorbell;
+pub use hangup::{Hangups, Registered};
 pub use stream::Stream;

@@ -10,6 +10,7 @@ use glommio::net::TcpStream;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -47,6 +48,11 @@ impl Stream {
         // Only a zero duration is refused.
         let _ = self.tcp.set_read_timeout(wait);
         let _ = self.tcp.set_write_timeout(wait);
+    }
+
+    /// The socket's number, as long as the stream lives.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.tcp.as_raw_fd()
     }
 
     /// True once TLS is established.

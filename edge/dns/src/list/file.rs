@@ -9,6 +9,7 @@ use crate::name::Name;
 use crate::record::{RecordSet, negative_ttl};
 use crate::types::Rtype;
 use crate::zone::ZoneFileError;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -31,6 +32,8 @@ struct Parser {
     ranges: RangesBuilder,
     names: Names,
     values: Vec<Value>,
+    /// The number of each value: a list may give every entry a text of its own.
+    numbers: HashMap<Value, u32>,
     default: u32,
     ttl: u32,
     soa: Option<RecordSet>,
@@ -42,10 +45,12 @@ struct Parser {
 /// # Errors
 /// The first line that is wrong.
 pub(super) fn parse(kind: ListKind, path: &Path, text: &str) -> Result<Parsed, ZoneFileError> {
+    let first = Value { address: Ipv4Addr::new(127, 0, 0, 2), text: "".into() };
     let mut parser = Parser {
         ranges: RangesBuilder::default(),
         names: Names::default(),
-        values: vec![Value { address: Ipv4Addr::new(127, 0, 0, 2), text: "".into() }],
+        values: vec![first.clone()],
+        numbers: HashMap::from([(first, 0)]),
         default: 0,
         ttl: TTL_DEFAULT,
         soa: None,
@@ -125,11 +130,14 @@ impl Parser {
         if value.text.len() > TEXT_BYTES_MAX {
             return Err(format!("a text of {} octets; {TEXT_BYTES_MAX} is the most", value.text.len()));
         }
-        if let Some(known) = self.values.iter().rposition(|known| *known == value) {
-            return Ok(u32::try_from(known).unwrap_or(0));
+        if let Some(known) = self.numbers.get(&value) {
+            return Ok(*known);
         }
-        self.values.push(value);
-        u32::try_from(self.values.len() - 1).map_err(|_| "too many different values".to_owned())
+        let number = u32::try_from(self.values.len()).ok().filter(|number| *number != EXCLUDED);
+        let number = number.ok_or("too many different values")?;
+        self.values.push(value.clone());
+        self.numbers.insert(value, number);
+        Ok(number)
     }
 
     fn directive(&mut self, line: &str) -> Result<(), String> {

@@ -24,7 +24,7 @@ pub enum ListKind {
 }
 
 /// What an entry says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Value {
     /// The A record.
     address: Ipv4Addr,
@@ -278,17 +278,28 @@ fn own_soa(origin: &Name, ttl: u32) -> RecordSet {
     RecordSet { rtype: Rtype::SOA, ttl: ttl.min(300), rdata: vec![rdata.into()] }
 }
 
-/// For the fuzzer and the replay of its inputs: reads anything, must not panic.
+/// For the fuzzer and the replay of its inputs: the first byte says which kind, the rest is read as a list and asked; must not panic.
 #[doc(hidden)]
 pub fn fuzz_list_file(data: &[u8]) {
     let Some((&kind, text)) = data.split_first() else { return };
     let kind = if kind & 1 == 0 { ListKind::Ip4Set } else { ListKind::DnSet };
-    if let Ok(text) = std::str::from_utf8(text)
-        && let Ok(list) = BlockList::parse(&Name::root(), kind, Path::new("list"), &mut |_| Ok(text.to_owned()))
-    {
-        let _ = list.listed_address(Ipv4Addr::LOCALHOST.into());
-        let _ = list.answer(&crate::name::reverse(Ipv4Addr::LOCALHOST.into()), Rtype::A);
+    let (Ok(text), Ok(origin)) = (std::str::from_utf8(text), Name::absolute("example.org")) else { return };
+    let Ok(list) = BlockList::parse(&origin, kind, Path::new("list"), &mut |_| Ok(text.to_owned())) else { return };
+    for address in [[0, 0, 0, 0], [127, 0, 0, 2], [192, 0, 2, 1], [255, 255, 255, 255]] {
+        // What a client of the zone sees is what is found in process, but for the test points.
+        let listed = list.listed_address(address.into());
+        let [a, b, c, d] = address;
+        if let Ok(name) = Name::parse(&format!("{d}.{c}.{b}.{a}"), Some(&origin))
+            && kind == ListKind::Ip4Set
+            && a != 127
+        {
+            assert_eq!(list.answer(&name, Rtype::A).rcode == Rcode::NOERROR, listed.is_some());
+        }
     }
+    if let Ok(name) = Name::absolute("a.b") {
+        let _ = list.listed_name(&name);
+    }
+    crate::test_support::ask_all(&origin, crate::hosted::Service::List(list));
 }
 
 #[cfg(test)]

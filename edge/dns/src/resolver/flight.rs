@@ -156,14 +156,28 @@ impl Flight {
     }
 }
 
-/// For the fuzzer and the replay of its inputs: takes anything for a response, must not panic.
+/// For the fuzzer and the replay of its inputs: takes anything for the response to our query, and tells a client what came of it; must not
+/// panic.
 #[doc(hidden)]
 pub fn fuzz_flight(data: &[u8]) {
+    use crate::responder::respond_resolved;
     let Ok(name) = Name::absolute("example.org") else { return };
     let id = data.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
-    let mut flight = Flight::new(name, Rtype::MX, vec![([127, 0, 0, 1], 53).into()], id);
+    let mut flight = Flight::new(name.clone(), Rtype::MX, vec![([127, 0, 0, 1], 53).into()], id);
     flight.handle_response(data);
-    let _ = flight.poll_step();
+    let FlightStep::Done(answer) = flight.poll_step() else { return };
+    assert!(answer.records.iter().all(|record| record.rtype == Rtype::MX || record.rtype == Rtype::CNAME));
+    assert!(answer.records.iter().all(|record| record.ttl >= answer.ttl) && answer.authority.len() <= 1);
+    for record in answer.records.iter().chain(&answer.authority) {
+        let _ = crate::record::rdata_text(record.rtype, &record.rdata);
+    }
+    let (mut packet, mut out) = (Vec::new(), Vec::new());
+    write_query(7, name.wire(), Rtype::MX, true, &mut packet);
+    let resolved = super::Cache::new(super::CacheConfig::default()).put(&name, Rtype::MX, answer, 0);
+    for transport in [Transport::Udp, Transport::Tcp] {
+        respond_resolved(&packet, &resolved, transport, &mut out);
+        crate::test_support::assert_readable(&out, transport);
+    }
 }
 
 #[cfg(test)]

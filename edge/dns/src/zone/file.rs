@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Files within files.
 const INCLUDE_DEPTH_MAX: usize = 8;
+/// Files of one zone: one that names itself twice would be read 2^8 times, one that does so a hundred times for ever.
+const FILES_MAX: usize = 1000;
 
 /// Where a file is wrong, and how: one line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,7 @@ struct State {
 struct Parser<'r> {
     read: &'r mut dyn FnMut(&Path) -> std::io::Result<String>,
     zone: ZoneBuilder,
+    files: usize,
 }
 
 /// Reads the zone `origin` from the file at `path`. Files are read by `read`; `$INCLUDE` is relative to the including file.
@@ -51,7 +54,7 @@ pub fn parse_zone(
     path: &Path,
     read: &mut dyn FnMut(&Path) -> std::io::Result<String>,
 ) -> Result<Zone, ZoneFileError> {
-    let mut parser = Parser { read, zone: ZoneBuilder::new(origin) };
+    let mut parser = Parser { read, zone: ZoneBuilder::new(origin), files: 0 };
     let mut state = State { origin: origin.clone(), owner: None, ttl_default: None, ttl_last: None };
     parser.file(path, &mut state, 0)?;
     parser.zone.finish().map_err(|text| ZoneFileError { place: path.display().to_string(), text })
@@ -70,6 +73,10 @@ impl Parser<'_> {
                     let (file, origin) = include(&entry, state, path).map_err(|text| wrong((entry.line, text)))?;
                     if depth >= INCLUDE_DEPTH_MAX {
                         return Err(wrong((entry.line, format!("$INCLUDE deeper than {INCLUDE_DEPTH_MAX} files"))));
+                    }
+                    self.files += 1;
+                    if self.files > FILES_MAX {
+                        return Err(wrong((entry.line, format!("$INCLUDE of more than {FILES_MAX} files"))));
                     }
                     //= RFC 1035 section 5.1
                     //# $INCLUDE directives cause no change in the origin of the parent file
@@ -169,14 +176,15 @@ impl ZoneBuilder {
     }
 }
 
-/// For the fuzzer and the replay of its inputs: reads anything, must not panic.
+/// For the fuzzer and the replay of its inputs: reads anything for a zone (what it includes is the same text again) and answers from it,
+/// must not panic.
 #[doc(hidden)]
 pub fn fuzz_zone_file(data: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(data)
-        && let Ok(origin) = Name::absolute("example.org")
-    {
-        let mut once = Some(text.to_owned());
-        let _ = parse_zone(&origin, Path::new("zone"), &mut |_| once.take().ok_or(std::io::ErrorKind::NotFound.into()));
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(origin) = Name::absolute("example.org") else { return };
+    match parse_zone(&origin, Path::new("zone"), &mut |_| Ok(text.to_owned())) {
+        Err(error) => assert!(!error.text.is_empty()),
+        Ok(zone) => crate::test_support::ask_all(&origin, crate::hosted::Service::Zone(zone)),
     }
 }
 
@@ -229,10 +237,16 @@ mod tests {
             ("a HTTPS 1 . alpn=h2\n", "d/z:4: the data of type HTTPS has no text form here; write it as"),
             ("$INCLUDE nothing\n", "d/nothing: cannot be read"),
             ("$INCLUDE loop\n", "d/loop:1: $INCLUDE deeper than 8 files"),
+            ("$INCLUDE wide1\n", "d/wide7:7: $INCLUDE of more than 1000 files"),
             ("$FOO\n", "d/z:4: $FOO is not known"),
             ("ns CNAME a\n", "d/z: the name server ns.ex.org. is an alias"),
         ] {
-            let error = parse(&[("d/z", &format!("{HEAD}{body}")), ("d/loop", "$INCLUDE loop\n")]).unwrap_err();
+            let wide: Vec<(String, String)> =
+                (1..8).map(|level| (format!("d/wide{level}"), format!("$INCLUDE wide{}\n", level + 1).repeat(10))).collect();
+            let main = format!("{HEAD}{body}");
+            let mut files = vec![("d/z", main.as_str()), ("d/loop", "$INCLUDE loop\n"), ("d/wide8", "")];
+            files.extend(wide.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+            let error = parse(&files).unwrap_err();
             assert!(error.starts_with(expected) && !error.contains('\n'), "{error}");
         }
         for (whole, expected) in [

@@ -62,6 +62,9 @@ impl Zone {
     }
 }
 
+/// Records of one name and type: a message of 64 KiB holds no more, each being a pointer, ten octets and data.
+const SET_RECORDS_MAX: usize = 5461;
+
 /// Collects the records of a zone and judges them.
 #[derive(Debug)]
 pub struct ZoneBuilder {
@@ -117,6 +120,9 @@ impl ZoneBuilder {
                 // What differs is set to the least, as NSD and BIND do.
                 set.ttl = set.ttl.min(ttl);
                 if !set.rdata.contains(&rdata) {
+                    if set.rdata.len() >= SET_RECORDS_MAX {
+                        return Err(format!("{owner} has more than {SET_RECORDS_MAX} {rtype} records; no message holds them"));
+                    }
                     set.rdata.push(rdata);
                 }
             }

@@ -12,9 +12,12 @@
 //! The receipt type `R` is the daemon's: the `250` after the last dot takes one, and only the journal makes them.
 
 mod auth;
+mod fuzz;
 mod table;
 mod words;
 
+#[doc(hidden)]
+pub use fuzz::fuzz_session;
 pub use words::{
     Account, Answer, Client, Protocol, Question, Receiving, RecipientAnswer, ServerConfig, Step, Target, TlsInfo, Transaction,
     TransactionRecipient,
