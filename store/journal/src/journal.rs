@@ -1,6 +1,6 @@
 //! The journal of one shard.
 
-use crate::record::{self, HEADER_BYTES, Header, record_bytes};
+use crate::record::{HEADER_BYTES, Header, Records, record_bytes};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, segment_path, sequence_of};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -165,27 +165,20 @@ impl Journal {
         }
         sequences.sort_unstable();
 
-        let mut next_lsn = None;
+        let mut next_lsn: Option<u64> = None;
         let mut full = VecDeque::new();
         for &sequence in &sequences {
             let Some(bytes) = Segment::read(&segment_path(folder, sequence), sequence).map_err(wrong)? else { continue };
-            let mut rest = bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or_default();
-            // The first record of a segment says its own number; the numbers go on without a gap.
-            let first = rest.get(16..24).and_then(|word| word.first_chunk()).map(|word| u64::from_le_bytes(*word)).unwrap_or(0);
-            let mut expected = next_lsn.map_or(first, |next: u64| next.max(first));
-            while let Some((header, body, taken)) = record::read(rest, sequence, expected) {
+            let area = bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or_default();
+            for (header, body) in Records::new(area, sequence, next_lsn.unwrap_or(0)) {
                 let replayed = Replayed { lsn: header.lsn, kind: header.kind, body, applied: header.lsn <= applied_before };
                 replay(replayed).map_err(OpenError)?;
-                expected += 1;
-                rest = rest.get(taken..).unwrap_or_default();
+                next_lsn = Some(header.lsn.saturating_add(1));
             }
-            // Without a record the number read above was rubbish.
-            if rest.len() < bytes.len().saturating_sub(SEGMENT_HEADER_BYTES) {
-                next_lsn = Some(expected);
-            }
-            full.push_back(Full { sequence, last_lsn: next_lsn.map_or(0, |next: u64| next.saturating_sub(1)) });
+            full.push_back(Full { sequence, last_lsn: next_lsn.map_or(0, |next| next.saturating_sub(1)) });
         }
-        let next_sequence = sequences.last().map_or(1, |last| last + 1);
+        let next_sequence = sequences.last().map_or(Some(1), |last| last.checked_add(1));
+        let next_sequence = next_sequence.ok_or_else(|| wrong(io::Error::other("a segment has the last number there is")))?;
         // Appending behind a torn record could make old bytes valid again: a new life begins in a new segment.
         let next_lsn = next_lsn.unwrap_or(1).max(1);
         Ok(Self {

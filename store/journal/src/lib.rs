@@ -16,4 +16,4 @@ mod segment;
 
 pub use journal::{CommitError, Durable, Journal, JournalConfig, OpenError, Record, Replayed};
 #[doc(hidden)]
-pub use record::fuzz_record;
+pub use record::{fuzz_record, fuzz_segment};

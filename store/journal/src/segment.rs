@@ -26,7 +26,9 @@ pub(crate) fn segment_path(folder: &Path, sequence: u64) -> PathBuf {
 /// The sequence in a file's name, if it is a segment's.
 pub(crate) fn sequence_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".journal")?;
-    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
+    let sequence = u64::from_str_radix(digits, 16).ok()?;
+    // Only as we write it: `+00000000000000f` and upper-case digits are another file's name.
+    (format!("{sequence:016x}") == digits).then_some(sequence)
 }
 
 fn header(sequence: u64, bytes: u64) -> [u8; 32] {

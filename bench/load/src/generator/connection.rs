@@ -43,7 +43,8 @@ pub fn connect(target: SocketAddr, number: usize) -> std::io::Result<TcpStream> 
     if target.ip().is_loopback() && target.is_ipv4() {
         // 240 addresses: no run is short of ports because the last one's are still in TIME_WAIT.
         let host = u8::try_from(2 + number % 240).unwrap_or(2);
-        socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0)))?;
+        // Not 127.0.0.x: 127.0.0.2 stands in every block list, for tests (RFC 5782 section 5).
+        socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, host), 0)))?;
     }
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),

@@ -15,7 +15,7 @@ pub struct Setup {
     /// A store of learned words, where it scans
     #[arg(long)]
     pub tokens: Option<PathBuf>,
-    /// Its ports are this plus 24, 25, 80, 465, 587
+    /// Its ports are this plus 24, 25, 53, 80, 465, 587
     #[arg(long, default_value_t = 23_000)]
     pub port_base: u16,
     /// Short, without a claim to be exact: only to see that it works. Goes on without a loop mount or a cgroup, and says so
