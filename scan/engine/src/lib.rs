@@ -6,6 +6,7 @@
 pub mod bayes;
 mod content;
 mod tests_of_standard;
+#[cfg(feature = "yara")]
 pub mod yara;
 
 #[doc(hidden)]

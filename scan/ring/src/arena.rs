@@ -70,6 +70,24 @@ fn place(classes: &[SlotClass]) -> Option<(Vec<Placed>, u64)> {
     Some((placed, offset))
 }
 
+/// The classes an arena's header names, and the bytes its file must have; the text of what is wrong.
+fn read_geometry(words: &impl Words) -> Result<(Vec<Placed>, u64), &'static str> {
+    if words.load(0, Ordering::Acquire) != MAGIC {
+        return Err("no arena, or one of another version");
+    }
+    let count = usize::try_from(words.load(CLASSES, Ordering::Relaxed)).unwrap_or(usize::MAX);
+    if count > CLASSES_MAX {
+        return Err("an arena with too many classes");
+    }
+    let mut classes = Vec::with_capacity(count);
+    for word in (CLASSES + 1..).step_by(3).take(count) {
+        let class = (u32::try_from(words.load(word, Ordering::Relaxed)), u32::try_from(words.load(word + 1, Ordering::Relaxed)));
+        let (Ok(slot_bytes), Ok(count)) = class else { return Err("an arena with a class out of bounds") };
+        classes.push(SlotClass { slot_bytes, count });
+    }
+    place(&classes).ok_or("an arena with classes out of bounds")
+}
+
 /// Offset and bytes of a slot.
 fn find(placed: &[Placed], slot: u32) -> Option<(usize, usize)> {
     let slot = u64::from(slot);
@@ -255,24 +273,11 @@ impl ArenaReader {
         let size = rustix::fs::fstat(&fd)?.st_size;
         let length = usize::try_from(size).map_err(|_| broken("the arena has no size"))?;
         let mapping = Mapping::new(fd, length, false)?;
-        if mapping.load(0, Ordering::Acquire) != MAGIC {
-            return Err(broken("no arena, or one of another version"));
+        let (placed, bytes) = read_geometry(&mapping).map_err(broken)?;
+        if usize::try_from(bytes) != Ok(length) {
+            return Err(broken("an arena whose header does not fit its size"));
         }
-        let count = usize::try_from(mapping.load(CLASSES, Ordering::Relaxed)).unwrap_or(usize::MAX);
-        if count > CLASSES_MAX {
-            return Err(broken("an arena with too many classes"));
-        }
-        let mut classes = Vec::with_capacity(count);
-        for word in (CLASSES + 1..).step_by(3).take(count) {
-            let class =
-                (u32::try_from(mapping.load(word, Ordering::Relaxed)), u32::try_from(mapping.load(word + 1, Ordering::Relaxed)));
-            let (Ok(slot_bytes), Ok(count)) = class else { return Err(broken("an arena with a class out of bounds")) };
-            classes.push(SlotClass { slot_bytes, count });
-        }
-        match place(&classes) {
-            Some((placed, bytes)) if usize::try_from(bytes) == Ok(length) => Ok(Self { mapping, placed }),
-            _ => Err(broken("an arena whose header does not fit its size")),
-        }
+        Ok(Self { mapping, placed })
     }
 
     /// The work a descriptor names: the head of its slot, and the message.
@@ -299,6 +304,22 @@ impl ArenaReader {
     pub fn is_current(&self, descriptor: &Descriptor) -> bool {
         self.mapping.load(GENERATIONS + descriptor.slot as usize, Ordering::Acquire) == u64::from(descriptor.generation)
     }
+}
+
+/// For the fuzzer and the replay of its inputs: reads anything as an arena's header, must not panic; slots lie within the file, apart.
+#[doc(hidden)]
+pub fn fuzz_arena(data: &[u8]) {
+    let page = crate::protocol::Page::new(data);
+    let Ok((placed, bytes)) = read_geometry(&&page) else { return };
+    let mut end = (GENERATIONS as u64 + placed.iter().map(|class| class.count).sum::<u64>()) * 8;
+    let slots = placed.iter().flat_map(|class| [class.first_slot, class.first_slot + class.count - 1]);
+    let mut last = None;
+    for slot in slots.filter_map(|slot| u32::try_from(slot).ok()).filter(|slot| last.replace(*slot) != Some(*slot)) {
+        let found = find(&placed, slot).map(|(offset, length)| (offset as u64, length as u64));
+        assert!(found.is_some_and(|(offset, length)| offset >= end && length > 0 && offset + length <= bytes));
+        end = found.map_or(end, |(offset, length)| offset + length);
+    }
+    assert!(last.is_some_and(|last| find(&placed, last + 1).is_none()) && find(&placed, u32::MAX).is_none());
 }
 
 #[cfg(test)]

@@ -14,8 +14,12 @@ mod link;
 mod map;
 pub mod protocol;
 
+#[doc(hidden)]
+pub use arena::fuzz_arena;
 pub use arena::{Arena, ArenaGeometry, ArenaReader, Slot, SlotClass};
 pub use descriptor::Descriptor;
 pub use doorbell::{Doorbell, DoorbellButton};
 pub use link::{Link, LinkGeometry};
+#[doc(hidden)]
+pub use protocol::fuzz_link;
 pub use protocol::{Lie, PushError};

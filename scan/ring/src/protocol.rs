@@ -227,3 +227,65 @@ impl<O: Words, P: Words> Endpoint<O, P> {
         }
     }
 }
+
+/// A page of this process, for the fuzz entries.
+pub(crate) struct Page(std::cell::RefCell<Vec<u64>>);
+
+impl Page {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect::<Vec<u64>>().into())
+    }
+}
+
+impl Words for &Page {
+    fn load(&self, index: usize, _: Ordering) -> u64 {
+        self.0.borrow().get(index).copied().unwrap_or(0)
+    }
+
+    fn store(&self, index: usize, value: u64, _: Ordering) {
+        if let Some(word) = self.0.borrow_mut().get_mut(index) {
+            *word = value;
+        }
+    }
+
+    fn fence() {}
+}
+
+/// For the fuzzer and the replay of its inputs: the first byte says how long payloads are, the rest is the page of a peer; must not panic,
+/// and nothing is taken twice.
+#[doc(hidden)]
+pub fn fuzz_link(data: &[u8]) {
+    const ENTRIES_OF_A_LINK: u32 = 4;
+    let Some((&sizes, page)) = data.split_first() else { return };
+    let (own_payload, peer_payload) = (u32::from(sizes & 15) * 3, u32::from(sizes >> 4) * 5);
+    let own = Page::new(&vec![0; page_words(ENTRIES_OF_A_LINK, own_payload) * 8]);
+    let peer = Page::new(page);
+    let mut endpoint = Endpoint::new(&own, &peer, ENTRIES_OF_A_LINK, own_payload, peer_payload);
+    let mut payload = Vec::new();
+    for taken in 0..=u64::from(ENTRIES_OF_A_LINK) {
+        let available = endpoint.available();
+        match endpoint.pop(&mut payload) {
+            Ok(Some(_)) => assert!(available == Ok((&peer).load(HEAD, Ordering::Relaxed) - taken)),
+            Ok(None) => assert_eq!(available, Ok(0)),
+            Err(lie) => assert!(matches!(lie, Lie::Head | Lie::Range)),
+        }
+        assert!(payload.len() <= peer_payload as usize);
+    }
+    for pushed in 0..u64::from(ENTRIES_OF_A_LINK) {
+        let result = endpoint.push(&Descriptor::default(), &[7; 45]);
+        let waiting = pushed.wrapping_sub((&peer).load(TAIL, Ordering::Relaxed));
+        let expected = match waiting {
+            0..4 if own_payload < 45 => Err(PushError::PayloadTooLong),
+            0..4 => Ok(()),
+            4 => Err(PushError::Full),
+            _ => Err(PushError::Lie(Lie::Tail)),
+        };
+        assert_eq!(result, expected);
+        if result.is_err() {
+            break;
+        }
+    }
+    endpoint.prepare_sleep();
+    assert!(!(endpoint.must_ring() && endpoint.must_ring()));
+    endpoint.awake();
+}

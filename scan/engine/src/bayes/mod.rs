@@ -12,6 +12,8 @@ pub use learn::{Class, LearnReport, Progress, learn};
 pub use store::fuzz_token_store;
 pub use store::{StoreError, TokenStore};
 pub use tokens::for_each_token;
+#[doc(hidden)]
+pub use tokens::fuzz_tokens;
 
 use crate::{Content, Engine};
 use postring_mail::verdict::{Symbol, VerdictWriter};

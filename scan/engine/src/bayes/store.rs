@@ -97,11 +97,13 @@ impl TokenStore {
             .iter()
             .map(|entry| {
                 let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *entry;
-                Entry {
+                let read = Entry {
                     token: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
                     spam: u32::from_le_bytes([i, j, k, l]),
                     ham: u32::from_le_bytes([m, n, o, p]),
-                }
+                };
+                // Counts in a free place would be the next new token's.
+                if read.token == 0 { Entry::default() } else { read }
             })
             .collect();
         let digests: Vec<u64> = known.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -244,11 +246,33 @@ impl TokenStore {
     }
 }
 
-/// For the fuzzer and the replay of its inputs: reads anything, must not panic.
+/// For the fuzzer and the replay of its inputs: reads anything as a store; then as one of the right size, whose first places hold the bytes again
+/// and again (a whole store has 4 MiB, too many for a fuzzer). Must not panic, and what is learned is there.
 #[doc(hidden)]
 pub fn fuzz_token_store(data: &[u8]) {
-    if let Some(store) = TokenStore::parse(data) {
-        let _ = (store.counts(0), store.counts(u64::MAX), store.learned_as(1));
+    let _ = TokenStore::parse(data);
+    let (counts, table) = data.split_at_checked(9).unwrap_or((data, &[]));
+    let digests = if counts.first().is_some_and(|first| first & 1 == 1) { DIGESTS } else { 0 };
+    let mut file = MAGIC.to_vec();
+    file.extend_from_slice(&(TOKENS_MIN as u64).to_le_bytes());
+    file.extend_from_slice(&(digests as u64).to_le_bytes());
+    file.extend_from_slice(counts.get(1..).unwrap_or_default());
+    file.resize(HEADER, 0);
+    let bytes = HEADER + TOKENS_MIN * 16 + digests * 8;
+    while !table.is_empty() && file.len() < bytes && file.len() < HEADER + 64 * table.len() {
+        file.extend_from_slice(table.get(..table.len().min(bytes - file.len())).unwrap_or_default());
+    }
+    file.resize(bytes, 0);
+    let Some(mut store) = TokenStore::parse(&file) else { unreachable!() };
+    for token in [0, 1, u64::MAX, table.first_chunk().map_or(7, |token| u64::from_le_bytes(*token))] {
+        let before = store.counts(token).unwrap_or_default();
+        if store.change(token, true, true) {
+            assert_eq!(store.counts(token), Some((before.0.saturating_add(1), before.1)));
+        }
+        store.change(token, false, false);
+        store.remember(token, true);
+        let _ = store.learned_as(token);
+        store.count_message(true, false);
     }
 }
 

@@ -112,6 +112,20 @@ fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// For the fuzzer and the replay of its inputs: the first byte says whether the rest is HTML; must not panic, and no token comes twice.
+#[doc(hidden)]
+pub fn fuzz_tokens(data: &[u8]) {
+    let Some((&kind, bytes)) = data.split_first() else { return };
+    let text = [Some(TextKind::Plain), Some(TextKind::Html), None][usize::from(kind) % 3];
+    let name = std::str::from_utf8(bytes).ok();
+    let part = || crate::Part { bytes, text, decoded: false, file_name: name };
+    let content = Content { raw: bytes, subject: name.unwrap_or_default(), from: "", parts: vec![part(), part()] };
+    let mut seen = HashSet::new();
+    for_each_token(&content, |token| assert!(seen.insert(token)));
+    // Each word, and each with the one before it; where the words are too many, one more for each text.
+    assert!(seen.len() <= 2 * (WORDS_MAX + 4));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

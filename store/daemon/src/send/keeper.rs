@@ -104,7 +104,7 @@ impl Keeper {
             } else {
                 self.start_attempts();
             }
-            if !worked && (self.unwritten.is_empty() || Instant::now() < self.retry_at) {
+            if !worked && !self.may_write() {
                 self.sleep();
             }
         }
@@ -153,7 +153,8 @@ impl Keeper {
             return self.refuse(&batch, refusal);
         }
         // What the edge gives out again after a restart is kept already.
-        let (again, fresh): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(_, fresh)| self.known.contains(fresh.head.id.0));
+        let is_kept = |id: MessageId| self.known.contains(id.0) || self.queue.contains(id);
+        let (again, fresh): (Vec<_>, Vec<_>) = batch.into_iter().partition(|(_, fresh)| is_kept(fresh.head.id));
         for (taken, _) in &again {
             self.intake.tell(taken, Kind::Durable);
             self.intake.tell(taken, Kind::Released);
@@ -263,9 +264,14 @@ impl Keeper {
         }
     }
 
+    /// Something waits to be journaled, and the journal would take it.
+    fn may_write(&self) -> bool {
+        !self.unwritten.is_empty() && Instant::now() >= self.retry_at && !Ledger::has_failed(&self.stats)
+    }
+
     /// Journals what has changed, then does it; reports whose id is on disk now are handed over.
     fn write_changes(&mut self) {
-        if self.unwritten.is_empty() || Instant::now() < self.retry_at || Ledger::has_failed(&self.stats) {
+        if !self.may_write() {
             return;
         }
         let effects = std::mem::take(&mut self.unwritten);
