@@ -402,8 +402,7 @@ mod tests {
 
     /// The first ones took mail-parser's own walk down: by the stack, or by minutes.
     #[test]
-    fn no_structure_takes_long() {
-        let begun = std::time::Instant::now();
+    fn no_structure_overflows_or_runs_away() {
         let message = "Content-Type: message/rfc822\r\n\r\n";
         let multipart = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
         let lost = "--b\r\nContent-Type: multipart/mixed; boundary=nowhere\r\n\r\n";
@@ -421,7 +420,6 @@ mod tests {
         ] {
             walked(raw.as_bytes());
         }
-        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 
     proptest! {
