@@ -50,8 +50,17 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         if config.protocol == Protocol::Smtp { ReverseName::look_up(&shard, client.address) } else { ReverseName::default() };
     let session = Session::new(config, client, shard.now());
     let registered = shard.hangups().register(&stream);
-    let mut connection =
-        Connection { _registered: registered, shard, session, stream, reverse, out: Vec::new(), ahead: Vec::new(), slot: None, decoded: 0 };
+    let mut connection = Connection {
+        _registered: registered,
+        shard,
+        session,
+        stream,
+        reverse,
+        out: Vec::new(),
+        ahead: Vec::new(),
+        slot: None,
+        decoded: 0,
+    };
     if connection.session.config().protocol == Protocol::Submissions && Box::pin(connection.start_tls()).await.is_err() {
         return;
     }

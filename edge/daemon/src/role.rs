@@ -5,7 +5,7 @@ use crate::shard::{Event, Settings, Shard, ShardParts};
 use glommio::net::TcpListener;
 use glommio::{LocalExecutorBuilder, Placement};
 use postring_control::{Child, FromChild, ListenerName, ListenerSpec, Role, Shards, StatsPage, ToChild};
-use postring_directory::Snapshot;
+use postring_directory::Newest;
 use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
 use postring_ring::{Arena, ArenaGeometry, DoorbellButton, SlotClass};
 use postring_smtp::{Protocol, ServerConfig};
@@ -102,7 +102,7 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
 
 /// Hears the supervisor until it says drain.
 fn control(child: &Child, shards: &Shards<Event>) -> Result<(), String> {
-    let mut sequence = 0;
+    let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
             child.receive().map_err(|error| format!("the supervisor says what cannot be read: {error}"))?;
@@ -111,12 +111,9 @@ fn control(child: &Child, shards: &Shards<Event>) -> Result<(), String> {
                 Ok(link) => shards.tell(attach.producer.shard, Event::Attach(Box::new(link))),
                 Err(error) => tracing::error!("a link to {} could not be opened: {error}", attach.consumer),
             },
-            ToChild::Directory { sequence: newer } if newer >= sequence => {
-                sequence = newer;
-                match descriptors.first().map(Snapshot::map) {
-                    Some(Ok(snapshot)) => shards.tell_all(|| Event::Directory(snapshot.clone())),
-                    Some(Err(error)) => tracing::error!("{error}; the one before stays in use"),
-                    None => tracing::error!("a directory snapshot came without its memory; the one before stays in use"),
+            ToChild::Directory { sequence } => {
+                if let Some(snapshot) = newest.take(sequence, &descriptors) {
+                    shards.tell_all(|| Event::Directory(snapshot.clone()));
                 }
             }
             ToChild::Reload { config } => {
@@ -127,7 +124,7 @@ fn control(child: &Child, shards: &Shards<Event>) -> Result<(), String> {
                 child.sender().answer(0, result);
             }
             ToChild::Ask { id, words } => child.sender().answer(id, Err(format!("edge does not know \"{}\"", words.join(" ")))),
-            ToChild::Directory { .. } | ToChild::Launch(_) => {}
+            ToChild::Launch(_) => {}
             ToChild::Drain => return Ok(()),
         }
     }

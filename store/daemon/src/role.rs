@@ -6,7 +6,7 @@ use crate::ledger::Ledger;
 use crate::record::{self, DELIVERY};
 use crate::shard::{Event, Shard};
 use postring_control::{Child, FromChild, Launch, Role, ShardResources, Shards, StatsPage, ToChild};
-use postring_directory::Snapshot;
+use postring_directory::Newest;
 use postring_journal::{JournalConfig, Replayed};
 use postring_maildir::MailStore;
 use postring_ring::{Doorbell, DoorbellButton};
@@ -31,7 +31,7 @@ pub fn run_store(mut child: Child) -> Result<(), String> {
     }
     child.sender().send(&FromChild::Ready, &[]).map_err(|error| error.to_string())?;
 
-    let mut sequence = 0;
+    let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
             child.receive().map_err(|error| format!("the supervisor says what cannot be read: {error}"))?;
@@ -40,15 +40,12 @@ pub fn run_store(mut child: Child) -> Result<(), String> {
                 Ok(link) => shards.tell(attach.consumer.shard, Event::Attach(Box::new(link))),
                 Err(error) => tracing::error!("a link from {} could not be opened: {error}", attach.producer),
             },
-            ToChild::Directory { sequence: newer } if newer >= sequence => {
-                sequence = newer;
-                match descriptors.first().map(Snapshot::map) {
-                    Some(Ok(snapshot)) => shards.tell_all(|| Event::Directory(snapshot.clone())),
-                    Some(Err(error)) => tracing::error!("{error}; the one before stays in use"),
-                    None => tracing::error!("a directory snapshot came without its memory; the one before stays in use"),
+            ToChild::Directory { sequence } => {
+                if let Some(snapshot) = newest.take(sequence, &descriptors) {
+                    shards.tell_all(|| Event::Directory(snapshot.clone()));
                 }
             }
-            ToChild::Directory { .. } | ToChild::Launch(_) => {}
+            ToChild::Launch(_) => {}
             ToChild::Reload { .. } => child.sender().answer(0, Ok(serde_json::json!("nothing of [store] changes while running"))),
             ToChild::Ask { id, words } => child.sender().answer(id, Err(format!("store does not know \"{}\"", words.join(" ")))),
             ToChild::Drain => break,

@@ -5,10 +5,12 @@
 
 mod database;
 mod map;
+mod newest;
 mod password;
 mod snapshot;
 
 pub use database::{AccountRow, AliasRow, Directory, DirectoryError};
+pub use newest::Newest;
 pub use password::{hash_password, verify_password};
 #[doc(hidden)]
 pub use snapshot::fuzz_snapshot;

@@ -23,7 +23,7 @@ use files::{Effect, Files};
 use glommio::{LocalExecutorBuilder, Placement};
 use keeper::{Event, Keeper, OperatorAnswer};
 use postring_control::{Child, FromChild, Launch, Role, ShardResources, Shards, Side, StatsPage, ToChild, socket};
-use postring_directory::Snapshot;
+use postring_directory::Newest;
 use postring_dns::Hosted;
 use postring_journal::JournalConfig;
 use postring_queue::{Queue, record};
@@ -71,7 +71,7 @@ fn read_launch(config: serde_json::Value) -> Result<Arc<SendLaunch>, String> {
 
 /// Hears the supervisor until it says drain.
 fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers) -> Result<(), String> {
-    let mut sequence = 0;
+    let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
             child.receive().map_err(|error| format!("the supervisor says what cannot be read: {error}"))?;
@@ -84,17 +84,14 @@ fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers) -> Result
                 Ok(link) => shards.tell(attach.producer.shard, Event::AttachStore(Box::new(link))),
                 Err(error) => tracing::error!("a link to {} could not be opened: {error}", attach.consumer),
             },
-            ToChild::Directory { sequence: newer } if newer >= sequence => {
-                sequence = newer;
-                match descriptors.first().map(Snapshot::map) {
-                    Some(Ok(snapshot)) => shards.tell_all(|| Event::Directory(snapshot.clone())),
-                    Some(Err(error)) => tracing::error!("{error}; the one before stays in use"),
-                    None => tracing::error!("a directory snapshot came without its memory; the one before stays in use"),
+            ToChild::Directory { sequence } => {
+                if let Some(snapshot) = newest.take(sequence, &descriptors) {
+                    shards.tell_all(|| Event::Directory(snapshot.clone()));
                 }
             }
             ToChild::Reload { config } => child.sender().answer(0, reload(config, shards, couriers)),
             ToChild::Ask { id, words } => child.sender().answer(id, ask(&words, shards)),
-            ToChild::Directory { .. } | ToChild::Launch(_) => {}
+            ToChild::Launch(_) => {}
             ToChild::Drain => return Ok(()),
         }
     }
