@@ -56,7 +56,12 @@ impl Ledger {
 
     /// Writes a batch; after it, and only then, it may be acknowledged. A failure is an alarm, once.
     pub(crate) fn commit(&mut self, records: &[Record<'_>], stats: &StatsPage) -> Result<Durable, Refusal> {
-        let durable = self.journal.commit(records).map_err(|error| {
+        self.commit_leaving(records, 0, stats)
+    }
+
+    /// The same; see [`Journal::commit_leaving`].
+    pub(crate) fn commit_leaving(&mut self, records: &[Record<'_>], left: u64, stats: &StatsPage) -> Result<Durable, Refusal> {
+        let durable = self.journal.commit_leaving(records, left).map_err(|error| {
             match &error {
                 CommitError::Failed(text) => self.fail(text, stats),
                 CommitError::Full(_) | CommitError::TooLong => tracing::warn!("{error}"),

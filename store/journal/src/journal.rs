@@ -202,17 +202,26 @@ impl Journal {
     /// # Errors
     /// See [`CommitError`]; nothing of the batch may be acknowledged.
     pub fn commit(&mut self, records: &[Record<'_>]) -> Result<Durable, CommitError> {
+        self.commit_leaving(records, 0)
+    }
+
+    /// The same, but the last `left` bytes of every segment are left to other records: so small ones that end what is kept, and so make room,
+    /// can still be committed when a full disk has no space for another segment.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_leaving(&mut self, records: &[Record<'_>], left: u64) -> Result<Durable, CommitError> {
         if let Some(reason) = &self.failed {
             return Err(CommitError::Failed(reason.clone()));
         }
-        let room = self.config.segment_bytes - SEGMENT_HEADER_BYTES as u64;
+        let room = self.config.segment_bytes.saturating_sub(SEGMENT_HEADER_BYTES as u64).saturating_sub(left);
         if records.iter().any(|record| record_bytes(record.length()) as u64 > room) {
             return Err(CommitError::TooLong);
         }
         let first = self.next_lsn;
         let mut rest = records;
         while !rest.is_empty() {
-            let fitting = self.fitting(rest);
+            let fitting = self.fitting(rest, left);
             if fitting == 0 {
                 self.rotate()?;
                 continue;
@@ -224,15 +233,15 @@ impl Journal {
         Ok(Durable { first, last: self.next_lsn.saturating_sub(1) })
     }
 
-    /// How many of the records the active segment has room for.
-    fn fitting(&self, records: &[Record<'_>]) -> usize {
+    /// How many of the records the active segment has room for, and `left` bytes behind them.
+    fn fitting(&self, records: &[Record<'_>], left: u64) -> usize {
         let Some(active) = &self.active else { return 0 };
         let mut offset = self.offset;
         records
             .iter()
             .take_while(|record| {
                 offset += record_bytes(record.length()) as u64;
-                offset <= active.bytes
+                offset.saturating_add(left) <= active.bytes
             })
             .count()
     }
@@ -440,6 +449,12 @@ mod tests {
         assert_eq!(records.last().unwrap().0, kept as u64 + 1);
         assert!(records.first().unwrap().0 > 1, "a retired segment is not replayed");
         assert!(matches!(commit(&mut journal, &[&[0; 9000]]), Err(CommitError::TooLong)));
+        // The end of a segment that is left to small records is theirs when nothing else fits.
+        let large: [&[u8]; 1] = [&body];
+        while journal.commit_leaving(&[Record { kind: 1, parts: &large }], 1024).is_ok() {}
+        commit(&mut journal, &[b"small"]).unwrap();
+        let too_long: [&[u8]; 1] = [&[0; 7900]];
+        assert!(matches!(journal.commit_leaving(&[Record { kind: 1, parts: &too_long }], 1024), Err(CommitError::TooLong)));
     }
 
     proptest! {

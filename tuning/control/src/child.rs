@@ -34,6 +34,8 @@ pub struct Child {
     pub listeners: Vec<(ListenerSpec, OwnedFd)>,
     /// One for each core of the launch.
     pub shards: Vec<ShardResources>,
+    /// See [`Child::confine`].
+    pub(crate) kept_open: Vec<landlock::PathFd>,
     socket: Arc<OwnedFd>,
 }
 
@@ -102,7 +104,7 @@ impl Child {
         for (shard, &core) in (launch.first_shard..).zip(&launch.cores) {
             shards.push(ShardResources { shard, core, doorbell: next()?, doorbell_button: next()?, stats: next()? });
         }
-        Ok(Self { launch: *launch, listeners, shards, socket: Arc::new(socket) })
+        Ok(Self { launch: *launch, listeners, shards, kept_open: Vec::new(), socket: Arc::new(socket) })
     }
 
     /// A way to speak to the supervisor.

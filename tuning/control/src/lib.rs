@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   supervisor                                child
-//!     Launch + fds  ------------------------>  maps, binds to its cores
+//!     Launch + fds  ------------------------>  becomes its user, maps, binds to its cores
 //!     <------------------------ Ready + arenas (a producer's slots)
 //!     Attach + pages + doorbell ------------>  a link to another child, made anew whenever either restarts
 //!     Directory + snapshot ----------------->  swapped between two messages
@@ -16,6 +16,7 @@
 //! ```
 
 pub mod child;
+pub mod confine;
 pub mod link;
 pub mod message;
 pub mod shards;
@@ -24,6 +25,6 @@ pub mod stats;
 
 pub use child::{Child, ChildSender, ShardResources};
 pub use link::{ConsumerEnd, ProducerEnd};
-pub use message::{Attach, Endpoint, FromChild, Launch, ListenerName, ListenerSpec, Role, Side, ToChild};
+pub use message::{Access, Attach, Endpoint, FromChild, Launch, ListenerName, ListenerSpec, Role, Side, ToChild, User};
 pub use shards::Shards;
 pub use stats::{Counter, Gauge, StatsPage};

@@ -81,6 +81,26 @@ pub struct ListenerSpec {
     pub address: SocketAddr,
 }
 
+/// The user a process works as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// Its one group.
+    pub gid: u32,
+}
+
+/// What a process may reach; everything else is closed to it where the kernel has Landlock. A folder stands for all below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Folders and files to read.
+    pub read: Vec<PathBuf>,
+    /// Folders to read, write, make and remove files and folders in.
+    pub write: Vec<PathBuf>,
+    /// May make TCP connections.
+    pub network: bool,
+}
+
 /// The first message to a child.
 ///
 /// Descriptors with it, in this order: one for each of `listeners`; then for each shard its doorbell's receiving
@@ -103,6 +123,10 @@ pub struct Launch {
     pub store_shards: u32,
     /// The role's own part of the configuration, in the form of its `config.rs`.
     pub config: serde_json::Value,
+    /// The user to become; none: stay who started us.
+    pub user: Option<User>,
+    /// What to keep open; none: everything.
+    pub access: Option<Access>,
     /// The inherited sockets.
     pub listeners: Vec<ListenerSpec>,
 }

@@ -90,6 +90,7 @@ fn check(path: &Path) -> Result<(), String> {
     );
     findings.extend(Directory::open(&config.server.data.join("directory.sqlite")).err().map(|error| error.to_string()));
     findings.extend(crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan).err());
+    findings.extend(supervisor::check_users(&config).err());
     findings.extend(supervisor::check_tls(&config).err());
     findings.extend(postring_transport::dns::load(&config.dns).err());
     if supervisor::ask(&config.server.data, &["status"])?.is_none() {
@@ -244,6 +245,8 @@ fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -
         bar.set_style(style);
     }
     let tokens = config.server.data.join(&config.scan.tokens);
+    // The scanners work as a user of their own and must be able to read it; it holds hashes of words.
+    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     let report = learn(paths, class, &tokens, |progress| {
         bar.set_length(progress.files);
         bar.set_position(progress.files_done);
@@ -270,18 +273,19 @@ fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -
 /// A role's process.
 fn child(role: &str) -> Result<(), String> {
     std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {}", panic.to_string().replace('\n', " "))));
-    let child = postring_control::Child::take_over()
+    let mut child = postring_control::Child::take_over()
         .map_err(|error| format!("`postring child` is started by `postring up` only ({error})"))?;
     if child.launch.role.name() != role {
         return Err(format!("started as {role} and launched as {}", child.launch.role));
     }
     let sender = child.sender();
-    let result = match child.launch.role {
+    let confined = child.confine().map_err(|error| format!("this process could not give up its rights: {error}"));
+    let result = confined.and_then(|()| match child.launch.role {
         postring_control::Role::Edge => postring_edge::run(child),
         postring_control::Role::Scan => postring_scan::run_scan(child),
         postring_control::Role::Store => postring_store::run_store(child),
         postring_control::Role::Send => postring_store::run_send(child),
-    };
+    });
     if let Err(text) = &result {
         // The supervisor says it; one that is gone cannot.
         let _ = sender.send(&postring_control::FromChild::Fatal { text: text.clone() }, &[]);

@@ -1,5 +1,6 @@
 //! `postring.toml`: one file for all roles, checked as a whole, every error one line that says where and what would be right.
 
+use postring_control::Role;
 use postring_edge::config::EdgeConfig;
 use postring_policy::PolicyConfig;
 use postring_scan::ScanConfig;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    #[serde(default)]
+    pub users: Users,
     pub listen: Listen,
     #[serde(default)]
     pub tls: Tls,
@@ -46,6 +49,68 @@ pub struct Server {
 
 fn data() -> PathBuf {
     "data".into()
+}
+
+/// `[users]`: what each process works as, and what it may touch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Users {
+    /// "auto": each process becomes its own user if `postring up` is started as root and the users exist. "required": it does not start
+    /// otherwise. "off": all work as who starts it. Default "auto".
+    pub mode: UsersMode,
+    /// Who holds the connections: a name of /etc/passwd, or a number. Default "postring-edge".
+    pub edge: String,
+    /// Who judges mail. Default "postring-scan".
+    pub scan: String,
+    /// Who owns the mailboxes; the mail reader (Dovecot) works as this one too. Default "postring-store".
+    pub store: String,
+    /// Who owns the outbound queue. Default "postring-send".
+    pub send: String,
+    /// Have the kernel (Landlock, Linux 6.2) close everything but its own folders to each process, whoever it works as. A symbolic link
+    /// in a mailbox or among the rules that leads elsewhere needs `false`; a bind mount does not. Default true.
+    pub landlock: bool,
+}
+
+/// See [`Users::mode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UsersMode {
+    Auto,
+    Required,
+    Off,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        let name = |role: Role| format!("postring-{role}");
+        Self {
+            mode: UsersMode::Auto,
+            edge: name(Role::Edge),
+            scan: name(Role::Scan),
+            store: name(Role::Store),
+            send: name(Role::Send),
+            landlock: true,
+        }
+    }
+}
+
+impl Users {
+    /// Every role with its user's name or number.
+    pub fn names(&self) -> [(Role, &str); 4] {
+        [(Role::Edge, &self.edge), (Role::Scan, &self.scan), (Role::Store, &self.store), (Role::Send, &self.send)]
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (role, name) in self.names() {
+            let number = name.parse::<u32>();
+            let is_word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            // The last number means "no change" to the kernel.
+            if !is_word || name.starts_with('-') || name == "root" || number.is_ok_and(|uid| uid == 0 || uid == u32::MAX) {
+                return Err(format!("users.{role} = \"{name}\": give the name or number of a user that is not root"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `[listen]`: addresses and ports, a list each; an empty list serves nothing there.
@@ -126,6 +191,7 @@ impl Config {
                 self.server.hostname
             ));
         }
+        self.users.check()?;
         self.edge.check()?;
         self.policy.check()?;
         self.scan.check()?;
@@ -193,9 +259,9 @@ fn place_of(text: &str, error: &str) -> usize {
             current = name;
         } else if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             current = name;
-        } else if current == section && line.split('=').next().is_some_and(|name| name.trim() == key) {
-            return number;
-        } else if current.split_once('.') == Some((section, key)) && quoted.is_some_and(|value| line.contains(value)) {
+        } else if (current == section && line.split('=').next().is_some_and(|name| name.trim() == key))
+            || (current.split_once('.') == Some((section, key)) && quoted.is_some_and(|value| line.contains(value)))
+        {
             return number;
         }
     }
@@ -221,6 +287,7 @@ mod tests {
                 "[[dns.zone]]\nname = \"good.example\"\nfile = \"f\"\n[[dns.zone]]\nname = \"a..b\"\nfile = \"f\"\n",
                 "f:10: dns.zone: name = \"a..b\"",
             ),
+            ("[users]\nmode = \"required\"\nscan = \"0\"\n", "f:8: users.scan = \"0\": give the name or number of a user"),
             ("[policy]\njunk_score = 1.0\n", "policy: mark_score 5 <= junk_score 1"),
         ] {
             let error = Config::parse(&format!("{GOOD}{change}"), "f").unwrap_err();

@@ -3,8 +3,9 @@
 const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 13] = [
+const SECTIONS: [(&str, &str, &str); 14] = [
     ("server", include_str!("config.rs"), "pub struct Server "),
+    ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
     ("tls", include_str!("config.rs"), "pub struct Tls "),
     ("cores", include_str!("config.rs"), "pub struct Cores "),
@@ -43,6 +44,7 @@ mod tests {
         let text = super::text();
         for key in [
             "hostname",
+            "landlock",
             "smtp",
             "certificate",
             "edge",

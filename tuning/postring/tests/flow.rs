@@ -43,7 +43,12 @@ fn a_message_arrives_as_it_was_sent_and_the_system_stops_cleanly() {
         assert!(reply.starts_with(code), "{reply}");
     }
     assert!(files(&system.maildir("alice").join("tmp")).is_empty());
+    // Who is idle when the system stops is told so.
+    let mut idle = system.smtp();
+    idle.say("EHLO c").unwrap();
     system.down();
+    let goodbye = idle.reply().unwrap();
+    assert!(goodbye.starts_with("421 4.3.2"), "{goodbye}");
     assert!(!system.data().join("run/control.sock").exists());
     assert!(!system.log().contains("ERROR"), "{}", system.log());
 }

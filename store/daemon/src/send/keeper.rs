@@ -32,6 +32,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Time for attempts under way when the shard drains; then they count as not made.
 const DRAIN_WAIT: Duration = Duration::from_secs(15);
 
+/// Bytes of a journal segment that new messages leave to the ends of others: on a full disk the ends make room, if they can be written.
+const LEFT_BYTES: u64 = 4 * 1024 * 1024;
+
 /// What an operator hears.
 pub(super) type OperatorAnswer = Result<serde_json::Value, String>;
 
@@ -164,7 +167,7 @@ impl Keeper {
         }
         let bodies: Vec<[&[u8]; 2]> = fresh.iter().map(|(taken, fresh)| [&*fresh.bytes, self.intake.message(taken)]).collect();
         let records: Vec<Record<'_>> = bodies.iter().map(|parts| Record { kind: record::MESSAGE, parts }).collect();
-        let committed = self.ledger.commit(&records, &self.stats);
+        let committed = self.ledger.commit_leaving(&records, LEFT_BYTES, &self.stats);
         drop(records);
         drop(bodies);
         if let Err(refusal) = committed {
@@ -299,8 +302,11 @@ impl Keeper {
             self.known.insert(effect.id.0);
             self.reports.kept_here(effect.id);
         }
-        // In their order, so that the last word stands.
-        if !self.backlog.is_empty() {
+        if effect.kind == record::DONE {
+            // It makes room: it must not wait behind what needs room, and nothing earlier of its message matters any more.
+            self.backlog.retain(|earlier| earlier.id != effect.id);
+        } else if !self.backlog.is_empty() {
+            // In their order, so that the last word stands.
             self.backlog.push_back(effect);
             return;
         }

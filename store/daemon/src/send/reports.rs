@@ -276,7 +276,9 @@ impl Reports {
         let waits = |about: &MessageId, open: &Open| open.job.is_some() || open.own.is_some() || self.reserved.contains(about);
         let ended: Vec<(MessageId, bool)> =
             self.open.iter().filter(|(about, open)| !waits(about, open)).map(|(about, open)| (*about, !open.failed)).collect();
-        ended.iter().for_each(|(about, _)| drop(self.open.remove(about)));
+        for (about, _) in &ended {
+            self.open.remove(about);
+        }
         ended
     }
 

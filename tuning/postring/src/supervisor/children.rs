@@ -1,10 +1,13 @@
 //! The children: started, heard, restarted with back-off, counted.
 
-use super::links;
+use super::users::Users;
+use super::{access, links};
 use crate::config::Config;
 use crate::plan::Plan;
 use postring_control::stats::StatsReader;
-use postring_control::{Counter, Endpoint, FromChild, Gauge, Launch, ListenerSpec, Role, StatsPage, ToChild, socket};
+use postring_control::{
+    Access, Counter, Endpoint, FromChild, Gauge, Launch, ListenerSpec, Role, StatsPage, ToChild, User, socket,
+};
 use postring_edge::config::{EdgeLaunch, TlsMaterial};
 use postring_ring::{Doorbell, DoorbellButton};
 use postring_store::SendLaunch;
@@ -56,6 +59,8 @@ struct Running {
 struct One {
     cores: Vec<usize>,
     config: serde_json::Value,
+    user: Option<User>,
+    access: Option<Access>,
     running: Option<Running>,
     generation: u64,
     backoff: Duration,
@@ -107,7 +112,13 @@ pub fn tls_material(config: &Config) -> Result<Option<TlsMaterial>, String> {
 }
 
 impl Children {
-    pub fn new(config: &Config, plan: &Plan, sockets: Vec<(ListenerSpec, OwnedFd)>, notes: Sender<Note>) -> Result<Self, String> {
+    pub fn new(
+        config: &Config,
+        plan: &Plan,
+        users: Option<&Users>,
+        sockets: Vec<(ListenerSpec, OwnedFd)>,
+        notes: Sender<Note>,
+    ) -> Result<Self, String> {
         let template = Launch {
             role: Role::Edge,
             first_shard: 0,
@@ -117,6 +128,8 @@ impl Children {
             hostname: config.server.hostname.clone(),
             store_shards: u32::try_from(plan.store.len()).unwrap_or(1),
             config: serde_json::Value::Null,
+            user: None,
+            access: None,
             listeners: Vec::new(),
         };
         let mut all = BTreeMap::new();
@@ -125,6 +138,8 @@ impl Children {
             let one = One {
                 cores,
                 config: role_config(config, plan, role)?,
+                user: users.map(|users| users.of(role)),
+                access: access::of(config, plan, role),
                 running: None,
                 generation: 0,
                 backoff: BACKOFF_MIN,
@@ -186,6 +201,8 @@ impl Children {
             cores: one.cores.clone(),
             generation: one.generation,
             config: one.config.clone(),
+            user: one.user,
+            access: one.access.clone(),
             listeners: own_sockets.iter().map(|(spec, _)| spec.clone()).collect(),
             ..self.template.clone()
         };

@@ -3,11 +3,14 @@
 //! One thread decides ([`Supervisor::run`]); readers of the children's sockets, the control socket and signals send it notes. It parses
 //! neither mail nor anything else from the network.
 
+mod access;
 mod children;
+mod folders;
 mod http;
 mod links;
 mod operator;
 mod sockets;
+mod users;
 
 pub use operator::ask;
 
@@ -28,6 +31,11 @@ use std::time::{Duration, Instant};
 /// What `postring check` says of the certificate.
 pub fn check_tls(config: &Config) -> Result<(), String> {
     children::tls_material(config).map(|_| ())
+}
+
+/// What `postring check` says of the users: nothing of those that are only wished for.
+pub fn check_users(config: &Config) -> Result<(), String> {
+    users::resolve(&config.users).map(|_| ())
 }
 
 /// What `postring check` says of the ports.
@@ -65,6 +73,8 @@ type OperatorAnswer = Result<serde_json::Value, String>;
 pub struct Supervisor {
     config_path: PathBuf,
     config: Config,
+    /// What the children were confined by.
+    started_with: Config,
     plan: Plan,
     children: Children,
     directory: Directory,
@@ -93,10 +103,14 @@ impl Supervisor {
         let directory = Directory::open(&config.server.data.join("directory.sqlite")).map_err(|error| error.to_string())?;
         let (snapshot, sequence) = snapshot(&directory)?;
         let sockets = sockets::open(&config, plan.edge.len())?;
+        let users = users::resolve(&config.users)?;
+        folders::prepare(&config, &plan, users.as_ref())?;
+        access::announce(&config);
         let (sender, notes) = mpsc::channel();
-        let children = Children::new(&config, &plan, sockets, sender.clone())?;
+        let children = Children::new(&config, &plan, users.as_ref(), sockets, sender.clone())?;
         Ok(Self {
             config_path: config_path.to_owned(),
+            started_with: config.clone(),
             config,
             plan,
             children,
@@ -257,10 +271,12 @@ impl Supervisor {
     /// Reads the file again; a bad one changes nothing.
     fn reload(&mut self) -> Result<(), String> {
         let result = Config::load(&self.config_path).and_then(|newer| {
-            let fixed = |config: &Config| (config.server.clone(), config.listen.clone(), config.cores.clone());
+            let fixed =
+                |config: &Config| (config.server.clone(), config.users.clone(), config.listen.clone(), config.cores.clone());
             if fixed(&newer) != fixed(&self.config) {
-                return Err("[server], [listen] and [cores] change with a restart only".to_owned());
+                return Err("[server], [users], [listen] and [cores] change with a restart only".to_owned());
             }
+            access::check_reload(&self.started_with, &newer)?;
             postring_transport::dns::load(&newer.dns)?;
             self.children.reload(&newer, &self.plan)?;
             self.config = newer;
@@ -329,6 +345,8 @@ fn lock(data: &Path) -> Result<File, String> {
 /// As many descriptors as we may have; and locked memory for the rings where that is still counted.
 fn raise_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // Root may have more than its limit says, and a user's shards share one count of locked memory.
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     for resource in [Resource::Nofile, Resource::Memlock] {
         let limit = getrlimit(resource);
         // What is not allowed stays as it is; who needs more says so when it runs out.

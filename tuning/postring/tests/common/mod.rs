@@ -47,7 +47,9 @@ impl System {
 
     /// The same for another domain.
     pub fn init_domain(domain: &'static str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // Others may pass, as through /srv: started by root, each process may have a user of its own.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let folder = tempfile::Builder::new().permissions(mode).tempdir().unwrap();
         let base = port_base();
         let dir = folder.path().join("p");
         let made = postring(&[
