@@ -17,7 +17,7 @@ pub use operator::ask;
 use crate::config::Config;
 use crate::init;
 use crate::plan::{self, Plan};
-use children::{Children, Note};
+use children::{Children, Key, Note};
 use postring_control::{FromChild, Role, ToChild};
 use postring_directory::Directory;
 use socket2::Protocol;
@@ -83,7 +83,7 @@ pub struct Supervisor {
     notes: Receiver<Note>,
     sender: Sender<Note>,
     /// Operators that wait for a child's answer.
-    asked: BTreeMap<u64, SyncSender<OperatorAnswer>>,
+    asked: BTreeMap<u64, (Key, SyncSender<OperatorAnswer>)>,
     last_asked: u64,
     _lock: File,
 }
@@ -198,7 +198,7 @@ impl Supervisor {
                 }
                 FromChild::Answer { id, result } => match (self.asked.remove(&id), result) {
                     // Whoever asked may have gone.
-                    (Some(answer), result) => drop(answer.send(result)),
+                    (Some((_, answer)), result) => drop(answer.send(result)),
                     (None, Err(text)) => tracing::error!("{key}: {text}"),
                     (None, Ok(_)) => {}
                 },
@@ -210,7 +210,11 @@ impl Supervisor {
                 FromChild::PeerHangs { peer, text } => self.children.replace(peer, &format!("{key} says it hangs: {text}")),
                 FromChild::Fatal { text } => self.children.set_fatal(key, generation, text),
             },
-            Note::Gone { key, generation } => self.children.gone(key, generation),
+            Note::Gone { key, generation } => {
+                // Who waits for its answer hears at once that there will be none.
+                self.asked.retain(|_, (asked, _)| *asked != key);
+                self.children.gone(key, generation);
+            }
             Note::Ask { words, answer } if words.first().is_some_and(|word| word == "queue") => {
                 self.ask(Role::Send, words, answer)
             }
@@ -235,7 +239,7 @@ impl Supervisor {
             self.asked.pop_first();
         }
         self.last_asked += 1;
-        self.asked.insert(self.last_asked, answer);
+        self.asked.insert(self.last_asked, (key, answer));
         self.children.tell(key, &ToChild::Ask { id: self.last_asked, words }, &[]);
     }
 

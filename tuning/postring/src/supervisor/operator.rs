@@ -4,7 +4,7 @@ use super::children::Note;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 /// A request longer than this is nobody's.
@@ -43,7 +43,12 @@ fn serve(stream: &UnixStream, notes: &Sender<Note>) -> std::io::Result<()> {
     let words: Vec<String> = serde_json::from_str(&line)?;
     let (answer, receiver) = mpsc::sync_channel(1);
     let result = match notes.send(Note::Ask { words, answer }) {
-        Ok(()) => receiver.recv_timeout(WAIT).unwrap_or_else(|_| Err("the supervisor did not answer".to_owned())),
+        Ok(()) => receiver.recv_timeout(WAIT).unwrap_or_else(|error| {
+            Err(match error {
+                RecvTimeoutError::Timeout => "the supervisor did not answer".to_owned(),
+                RecvTimeoutError::Disconnected => "the role that was asked has just ended; try again in a moment".to_owned(),
+            })
+        }),
         Err(_) => Err("the supervisor stops".to_owned()),
     };
     let mut text = serde_json::to_string(&result)?;
