@@ -77,7 +77,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
     if let Some(slot) = connection.slot.take() {
         connection.shard.release(slot);
     }
-    connection.stream.close().await;
+    let all_read = connection.session.has_quit() && connection.ahead.is_empty();
+    connection.stream.close(all_read).await;
 }
 
 impl Connection {

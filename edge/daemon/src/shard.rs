@@ -268,7 +268,7 @@ impl Shard {
         let (shard, config) = (Rc::clone(self), Arc::clone(config));
         glommio::spawn_local(async move {
             let client = Client { address: peer.ip(), port: peer.port() };
-            connection::serve(Rc::clone(&shard), Stream::new(stream), client, config).await;
+            connection::serve(Rc::clone(&shard), Stream::accepted(stream), client, config).await;
             shard.leave(peer.ip());
         })
         .detach();

@@ -34,9 +34,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Wraps a connection; small replies must not wait for an acknowledgement (Nagle).
+    /// Wraps a connection that was accepted; that small replies do not wait for an acknowledgement (Nagle) it has from its listener.
     #[must_use]
-    pub fn new(tcp: TcpStream) -> Self {
+    pub fn accepted(tcp: TcpStream) -> Self {
+        Self { tcp, tls: None, unsent: Vec::new() }
+    }
+
+    /// Wraps a connection that was made.
+    #[must_use]
+    pub fn connected(tcp: TcpStream) -> Self {
         // A socket that does not know the option still works, only slower.
         let _ = tcp.set_nodelay(true);
         Self { tcp, tls: None, unsent: Vec::new() }
@@ -225,11 +231,16 @@ impl Stream {
     }
 
     /// Says goodbye: TLS's close_notify, then the end of the stream. What cannot be sent is not waited for.
-    pub async fn close(&mut self) {
+    ///
+    /// `all_read`: the peer has sent nothing that is unread, so the end of the socket says all; otherwise the kernel would answer what
+    /// comes with a reset, which can overtake our last words.
+    pub async fn close(&mut self, all_read: bool) {
         if let Some(tls) = self.tls.as_mut() {
             tls.send_close_notify();
             let _ = poll_fn(|cx| Poll::Ready(self.poll_flush_records(cx))).await;
         }
-        let _ = self.tcp.shutdown(std::net::Shutdown::Write).await;
+        if !all_read {
+            let _ = self.tcp.shutdown(std::net::Shutdown::Write).await;
+        }
     }
 }

@@ -73,6 +73,9 @@ impl Shard {
             }
             let timeout = (!self.backlog.is_empty()).then_some(RETRY);
             self.draining |= !self.intake.sleep(timeout);
+            // Where a producer shares the core, it is let to the end of its turn first: what it gives out meanwhile joins this commit (with 16
+            // clients on one core 0.130 > 0.124 CPU ms a message, `postring-bench compare`).
+            std::thread::yield_now();
         }
         self.intake.finish();
     }

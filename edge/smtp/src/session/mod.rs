@@ -92,6 +92,7 @@ pub struct Session<R> {
     deadline_ms: u64,
     body_deadline_ms: u64,
     draining: bool,
+    quit: bool,
     receipt: PhantomData<fn(R)>,
 }
 
@@ -127,6 +128,7 @@ impl<R> Session<R> {
             deadline_ms,
             body_deadline_ms: 0,
             draining: false,
+            quit: false,
             receipt: PhantomData,
         }
     }
@@ -173,6 +175,12 @@ impl<R> Session<R> {
     #[must_use]
     pub fn is_extended(&self) -> bool {
         self.extended
+    }
+
+    /// True if it ended with QUIT: nothing the client has sent is unread.
+    #[must_use]
+    pub fn has_quit(&self) -> bool {
+        self.quit
     }
 
     /// TLS, once established.
@@ -308,6 +316,7 @@ impl<R> Session<R> {
             Verb::Vrfy => replies::VERIFY.write_to(out),
             Verb::Help => replies::HELP.write_to(out),
             Verb::Quit => {
+                self.quit = true;
                 replies::BYE.write_to(out);
                 self.close();
             }

@@ -214,11 +214,11 @@ impl Courier {
             let text = format!("{} [{address}] could not be reached: {error}", target.host);
             Reply::with_text(451, 4, 1, text.chars().filter(|c| !c.is_control()).collect())
         })?;
-        let mut stream = Stream::new(tcp);
+        let mut stream = Stream::connected(tcp);
         let config = ClientConfig { helo: self.hostname.clone(), tls, lmtp: false, waits: Waits::default() };
         let mut client = ClientSession::new(config, mail, self.now());
         let ended = self.converse(&mut client, &mut stream, &target.host, message).await;
-        stream.close().await;
+        stream.close(false).await;
         if ended == Conversation::NoTls {
             return Ok(None);
         }

@@ -68,6 +68,8 @@ fn bind(transport: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     if transport == Protocol::TCP {
+        // Every accepted connection has it from here: small replies do not wait for an acknowledgement (Nagle).
+        socket.set_tcp_nodelay(true)?;
         socket.listen(BACKLOG)?;
     } else {
         // What the system allows at most is fine too.
