@@ -1,7 +1,7 @@
 //! Learning from files, mboxes, Maildirs and plain folders.
 
 use super::store::TokenStore;
-use super::tokens::for_each_token;
+use super::tokens::Tokenizer;
 use crate::content::{Limits, with_content};
 use postring_mail::verdict::VerdictWriter;
 use std::fs::File;
@@ -61,11 +61,12 @@ pub fn learn(
     for path in paths {
         collect(path, &mut files, 0).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    let mut tokenizer = Tokenizer::default();
     let mut report = LearnReport::default();
     let mut state = Progress { files: files.len() as u64, ..Progress::default() };
     for file in &files {
         if let Err(error) = each_message(file, |message| {
-            learn_one(&mut store, message, class == Class::Spam, &mut report);
+            learn_one(&mut store, &mut tokenizer, message, class == Class::Spam, &mut report);
             state.messages += 1;
         }) {
             report.skipped.push(format!("{}: {error}", file.display()));
@@ -137,7 +138,7 @@ fn each_message(path: &Path, mut each: impl FnMut(&[u8])) -> std::io::Result<()>
     }
 }
 
-fn learn_one(store: &mut TokenStore, message: &[u8], spam: bool, report: &mut LearnReport) {
+fn learn_one(store: &mut TokenStore, tokenizer: &mut Tokenizer, message: &[u8], spam: bool, report: &mut LearnReport) {
     let digest = digest(message);
     let before = store.learned_as(digest);
     match before {
@@ -149,12 +150,12 @@ fn learn_one(store: &mut TokenStore, message: &[u8], spam: bool, report: &mut Le
         None => report.learned += 1,
     }
     with_content(message, &Limits::default(), &mut VerdictWriter::default(), |content, _| {
-        for_each_token(content, |token| {
+        for token in tokenizer.tokens(content) {
             if before.is_some() {
-                store.change(token, !spam, false);
+                store.change(*token, !spam, false);
             }
-            store.change(token, spam, true);
-        });
+            store.change(*token, spam, true);
+        }
     });
     if before.is_some() {
         store.count_message(!spam, false);

@@ -2,64 +2,97 @@
 
 use crate::Content;
 use crate::content::TextKind;
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
 
 /// Words looked at in one message; a mail says what it is early.
 const WORDS_MAX: usize = 1500;
+/// Each word, and each with the one before it; where the words are too many, one more for each text.
+const TOKENS_MAX: usize = 2 * (WORDS_MAX + 16);
 const WORD_BYTES_MIN: usize = 3;
 const WORD_BYTES_MAX: usize = 40;
+/// Places of the table that says which tokens there were; a power of two, never half full.
+const PLACES: usize = 8192;
 
-/// Token hashes are spread already.
-#[derive(Default)]
-struct Identity(u64);
+const _: () = assert!(PLACES.is_power_of_two() && PLACES >= 2 * TOKENS_MAX);
 
-impl std::hash::Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
+/// Finds the tokens of one message after the other; its memory is used again.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    /// Tokens by their lower bits (they are spread already), 0 in free places.
+    seen: Box<[u64]>,
+    tokens: Vec<u64>,
+}
+
+impl Default for Tokenizer {
+    fn default() -> Self {
+        Self { seen: vec![0; PLACES].into_boxed_slice(), tokens: Vec::with_capacity(TOKENS_MAX) }
     }
 }
 
-/// Calls `each` once for every different token. The hash is part of the store's format.
-pub fn for_each_token(content: &Content<'_>, mut each: impl FnMut(u64)) {
-    let mut seen: HashSet<u64, BuildHasherDefault<Identity>> =
-        HashSet::with_capacity_and_hasher(1024, BuildHasherDefault::default());
-    let mut words = 0;
-    let mut emit = |token: u64| {
-        if seen.insert(token) {
-            each(token);
-        }
-    };
-    let mut take = |prefix: u64, text: &[u8], html: bool| {
-        let mut previous = None;
-        for_each_word(text, html, |hash| {
-            words += 1;
-            let word = mix(prefix, hash);
-            emit(word);
-            if let Some(previous) = previous {
-                emit(mix(previous, word));
+impl Tokenizer {
+    /// Every different token of a message, in the order they come. The hash is part of the store's format.
+    ///
+    /// Cost: a look at every byte, a multiplication for every byte of a word, 64 KiB of table cleared; no allocation.
+    pub fn tokens(&mut self, content: &Content<'_>) -> &[u64] {
+        self.seen.fill(0);
+        self.tokens.clear();
+        let mut words = 0;
+        let mut take = |prefix: u64, text: &[u8], html: bool| {
+            let mut previous = None;
+            for_each_word(text, html, |hash| {
+                words += 1;
+                let word = mix(prefix, hash);
+                self.add(word);
+                if let Some(previous) = previous {
+                    self.add(mix(previous, word));
+                }
+                previous = Some(word);
+                words < WORDS_MAX
+            });
+        };
+        take(1, content.subject.as_bytes(), false);
+        take(2, content.from.as_bytes(), false);
+        for part in &content.parts {
+            match part.text {
+                Some(kind) => take(3, part.bytes, kind == TextKind::Html),
+                None => take(4, part.file_name.unwrap_or_default().as_bytes(), false),
             }
-            previous = Some(word);
-            words < WORDS_MAX
-        });
-    };
-    take(1, content.subject.as_bytes(), false);
-    take(2, content.from.as_bytes(), false);
-    for part in &content.parts {
-        match part.text {
-            Some(kind) => take(3, part.bytes, kind == TextKind::Html),
-            None => take(4, part.file_name.unwrap_or_default().as_bytes(), false),
+        }
+        &self.tokens
+    }
+
+    /// Adds a token that was not there. One more than there is room for is left out.
+    fn add(&mut self, token: u64) {
+        // 0 says that a place is free, here and in the store.
+        let token = token.max(1);
+        #[allow(clippy::cast_possible_truncation)] // masked
+        let mut at = token as usize & (PLACES - 1);
+        while let Some(place) = self.seen.get_mut(at) {
+            if *place == token || (*place == 0 && self.tokens.len() >= TOKENS_MAX) {
+                return;
+            }
+            if *place == 0 {
+                *place = token;
+                return self.tokens.push(token);
+            }
+            at = (at + 1) & (PLACES - 1);
         }
     }
 }
+
+/// For each byte: 0 if it ends a word, else the byte it counts as.
+const LETTERS: [u8; 256] = {
+    let mut letters = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[allow(clippy::cast_possible_truncation)] // below 256
+        let letter = byte as u8;
+        if letter.is_ascii_alphanumeric() || letter >= 0x80 || matches!(letter, b'\'' | b'-' | b'$' | b'!') {
+            letters[byte] = letter.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    letters
+};
 
 /// Calls `each` with the hash of every word until it says no. Words are runs of letters, digits, and `'-$!` within, lower-cased.
 /// In HTML, tags are skipped but for the addresses they lead to.
@@ -91,8 +124,9 @@ fn for_each_word(text: &[u8], html: bool, mut each: impl FnMut(u64) -> bool) {
                 in_tag = true;
             }
         }
-        if byte.is_ascii_alphanumeric() || byte >= 0x80 || b"'-$!".contains(&byte) {
-            hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3);
+        let letter = LETTERS[usize::from(byte)];
+        if letter != 0 {
+            hash = (hash ^ u64::from(letter)).wrapping_mul(0x0100_0000_01b3);
             length += 1;
             continue;
         }
@@ -120,10 +154,12 @@ pub fn fuzz_tokens(data: &[u8]) {
     let name = std::str::from_utf8(bytes).ok();
     let part = || crate::Part { bytes, text, decoded: false, file_name: name };
     let content = Content { raw: bytes, subject: name.unwrap_or_default(), from: "", parts: vec![part(), part()] };
-    let mut seen = HashSet::new();
-    for_each_token(&content, |token| assert!(seen.insert(token)));
-    // Each word, and each with the one before it; where the words are too many, one more for each text.
-    assert!(seen.len() <= 2 * (WORDS_MAX + 4));
+    let mut tokenizer = Tokenizer::default();
+    let tokens = tokenizer.tokens(&content).to_vec();
+    let different: std::collections::HashSet<u64> = tokens.iter().copied().collect();
+    assert!(different.len() == tokens.len() && tokens.len() <= TOKENS_MAX && !different.contains(&0));
+    // Nothing of a message is left for the next.
+    assert_eq!(tokenizer.tokens(&content), tokens);
 }
 
 #[cfg(test)]
