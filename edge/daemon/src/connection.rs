@@ -107,6 +107,10 @@ impl Connection {
             if !received {
                 if self.shard.is_draining() {
                     self.session.handle_shutdown(&mut self.out);
+                    if self.out.is_empty() {
+                        // In a transaction; what it had of it is not kept.
+                        replies::SHUTDOWN.write_to(&mut self.out);
+                    }
                     return self.flush().await;
                 }
                 return Ok(());

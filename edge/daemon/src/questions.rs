@@ -6,7 +6,7 @@ use postring_directory::{Resolution, Target as Found, account_shard, verify_pass
 use postring_handoff::Receipt;
 use postring_mail::Reply;
 use postring_smtp::{Account, Answer, Protocol, Question, RecipientAnswer, Session, Target};
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 use std::net::IpAddr;
 
 /// A hash nobody has the password of: names that do not exist take as long as those that do.
@@ -89,15 +89,20 @@ fn recipient(shard: &Shard, authenticated: bool, address: &str) -> Answer {
         Resolution::NotHosted => RecipientAnswer::NotHosted,
         Resolution::UnknownUser => RecipientAnswer::Unknown,
         Resolution::Disabled => RecipientAnswer::Disabled,
-        Resolution::Targets(targets) => RecipientAnswer::Accept(
-            targets
-                .filter_map(|target| match target {
-                    Found::Account(id) => Some(Target::Account { id, shard: account_shard(id, shard.store_shards()) }),
-                    // Without a sending machine there is nobody to give it to.
-                    Found::Remote(address) => (config.send_shards > 0).then(|| Target::Remote(address.to_owned())),
+        Resolution::Targets(targets) => {
+            let targets: SmallVec<[Target; 1]> = targets
+                .map(|target| match target {
+                    Found::Account(id) => Target::Account { id, shard: account_shard(id, shard.store_shards()) },
+                    Found::Remote(address) => Target::Remote(address.to_owned()),
                 })
-                .collect(),
-        ),
+                .collect();
+            // Without a sending machine there is nobody to give it to; nobody at all is an alias that is just being changed.
+            let nobody = config.send_shards == 0 && targets.iter().any(|target| matches!(target, Target::Remote(_)));
+            if nobody || targets.is_empty() {
+                return Answer::TemporaryFailure;
+            }
+            RecipientAnswer::Accept(targets)
+        }
     })
 }
 

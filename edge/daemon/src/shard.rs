@@ -302,7 +302,16 @@ impl Shard {
                 self.jobs.borrow_mut().awake();
                 continue;
             }
-            let heard = doorbell.wait().await;
+            let heard = if self.draining.get() {
+                // The end of a job that was refused rings nobody.
+                futures_lite::future::or(doorbell.wait(), async {
+                    glommio::timer::sleep(Duration::from_millis(10)).await;
+                    Ok(())
+                })
+                .await
+            } else {
+                doorbell.wait().await
+            };
             self.jobs.borrow_mut().awake();
             if let Err(error) = heard {
                 tracing::error!("the shard's doorbell is gone: {error}");

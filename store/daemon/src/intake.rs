@@ -1,8 +1,8 @@
 //! The taking end of a shard's links: messages out of the rings, completions back, what a lying peer gets.
 //!
 //! A batch is taken with [`Intake::take`], answered with [`Intake::tell`] and closed with [`Intake::end_batch`]; the numbers of links
-//! stay as they are within a batch. Cost of a message: one checked reading of its descriptor and envelope, no copy, no allocation
-//! but the batch's own vector.
+//! stay as they are within a batch. Cost of a message: one checked reading of its descriptor, a copy of its envelope (some hundred bytes),
+//! no allocation but the batch's own vector.
 
 use postring_control::{ChildSender, ConsumerEnd, Counter, Endpoint, FromChild, StatsPage};
 use postring_mail::envelope::EnvelopeView;
@@ -31,9 +31,25 @@ pub(crate) struct Offered<'a> {
     pub message: &'a [u8],
 }
 
+/// A link, and whether its producer was told something since it was last woken.
+struct Line {
+    end: ConsumerEnd,
+    told: bool,
+}
+
+impl Line {
+    /// False: the producer does not take its answers, or has given out more than they have room for.
+    fn complete(&mut self, work: &Descriptor, kind: Kind, status: u16) -> bool {
+        self.told = true;
+        self.end.link.push(&Descriptor { kind: kind as u16, status, ..*work }, &[]).is_ok()
+    }
+}
+
 /// The links of one shard, and the doorbell it sleeps on.
 pub(crate) struct Intake {
-    links: Vec<ConsumerEnd>,
+    links: Vec<Line>,
+    /// The head of the message that is being judged. A copy: its producer could still change the original.
+    head: Vec<u8>,
     doorbell: Doorbell,
     liars: Vec<(Endpoint, String)>,
     control: ChildSender,
@@ -41,13 +57,13 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new(doorbell: Doorbell, control: ChildSender) -> Self {
-        Self { links: Vec::new(), doorbell, liars: Vec::new(), control }
+        Self { links: Vec::new(), head: Vec::new(), doorbell, liars: Vec::new(), control }
     }
 
     /// A new link in the place of an earlier one from the same producer.
     pub(crate) fn attach(&mut self, link: ConsumerEnd) {
-        self.links.retain(|old| old.producer != link.producer);
-        self.links.push(link);
+        self.links.retain(|old| old.end.producer != link.producer);
+        self.links.push(Line { end: link, told: false });
     }
 
     /// Takes what waits, up to a batch. What `judge` refuses is told so at once.
@@ -57,26 +73,31 @@ impl Intake {
         mut judge: impl FnMut(&Offered<'_>) -> Result<T, Refusal>,
     ) -> Vec<(Taken, T)> {
         let mut batch = Vec::new();
-        for (index, link) in self.links.iter_mut().enumerate() {
-            while batch.len() < BATCH_MAX {
-                let work = match link.link.pop() {
+        for (index, line) in self.links.iter_mut().enumerate() {
+            let producer = line.end.producer;
+            // What is refused counts too: a producer must not keep us here.
+            for _ in batch.len()..BATCH_MAX {
+                let work = match line.end.link.pop() {
                     Ok(Some((work, _))) => work,
                     Ok(None) => break,
                     Err(lie) => {
-                        self.liars.push((link.producer, lie.to_string()));
+                        self.liars.push((producer, lie.to_string()));
                         break;
                     }
                 };
-                let judged = link.arena.view(&work).map_err(|_| Refusal::Broken).and_then(|(head, message)| {
-                    let envelope = EnvelopeView::parse(head).map_err(|_| Refusal::Broken)?;
+                let view = line.end.arena.view(&work).map_err(|_| Refusal::Broken);
+                let judged = view.and_then(|(head, message)| {
+                    self.head.clear();
+                    self.head.extend_from_slice(head);
+                    let envelope = EnvelopeView::parse(&self.head).map_err(|_| Refusal::Broken)?;
                     judge(&Offered { kind: Kind::from_number(work.kind), envelope, message })
                 });
                 match judged {
                     Ok(what) => batch.push((Taken { link: index, work }, what)),
                     Err(refusal) => {
                         stats.add(Counter::StoreRefusals, 1);
-                        if !complete(link, &work, Kind::Refused, refusal as u16) {
-                            self.liars.push((link.producer, NOT_TAKEN.to_owned()));
+                        if !line.complete(&work, Kind::Refused, refusal as u16) {
+                            self.liars.push((producer, NOT_TAKEN.to_owned()));
                             break;
                         }
                     }
@@ -88,7 +109,7 @@ impl Intake {
 
     /// The bytes of a taken message; none if its link is gone.
     pub(crate) fn message(&self, taken: &Taken) -> &[u8] {
-        let view = self.links.get(taken.link).and_then(|link| link.arena.view(&taken.work).ok());
+        let view = self.links.get(taken.link).and_then(|line| line.end.arena.view(&taken.work).ok());
         view.map_or(&[], |(_, message)| message)
     }
 
@@ -103,18 +124,19 @@ impl Intake {
     }
 
     fn tell_status(&mut self, taken: &Taken, kind: Kind, status: u16) {
-        if let Some(link) = self.links.get_mut(taken.link)
-            && !complete(link, &taken.work, kind, status)
+        if let Some(line) = self.links.get_mut(taken.link)
+            && !line.complete(&taken.work, kind, status)
+            && !self.liars.iter().any(|(liar, _)| *liar == line.end.producer)
         {
-            self.liars.push((link.producer, NOT_TAKEN.to_owned()));
+            self.liars.push((line.end.producer, NOT_TAKEN.to_owned()));
         }
     }
 
-    /// Wakes the producers that sleep.
+    /// Wakes the producers that sleep and were told something.
     pub(crate) fn ring(&mut self) {
-        for link in &mut self.links {
-            if link.link.must_ring() {
-                link.bell.ring();
+        for line in &mut self.links {
+            if std::mem::take(&mut line.told) && line.end.link.must_ring() {
+                line.end.bell.ring();
             }
         }
     }
@@ -123,7 +145,7 @@ impl Intake {
     pub(crate) fn end_batch(&mut self, stats: &StatsPage) {
         self.ring();
         for (peer, text) in std::mem::take(&mut self.liars) {
-            self.links.retain(|link| link.producer != peer);
+            self.links.retain(|line| line.end.producer != peer);
             stats.add(Counter::PeersLied, 1);
             tracing::error!("{peer} broke the ring's rules: {text}");
             // A supervisor that is gone drains us anyway.
@@ -133,24 +155,24 @@ impl Intake {
 
     /// Sleeps until something waits, somebody rings, or the time is over. False: nobody is left who could ring.
     pub(crate) fn sleep(&mut self, timeout: Option<Duration>) -> bool {
-        self.links.iter_mut().for_each(|link| link.link.prepare_sleep());
+        self.links.iter_mut().for_each(|line| line.end.link.prepare_sleep());
         let mut alive = true;
-        if !self.links.iter().any(|link| link.link.has_work())
+        if !self.links.iter().any(|line| line.end.link.has_work())
             && let Err(error) = self.doorbell.wait(timeout)
         {
             // The control thread holds a button as long as the process lives.
             tracing::error!("the shard's doorbell is gone: {error}");
             alive = false;
         }
-        self.links.iter_mut().for_each(|link| link.link.awake());
+        self.links.iter_mut().for_each(|line| line.end.link.awake());
         alive
     }
 
     /// Refuses what is still in the rings, so that the producers can tell their clients.
     pub(crate) fn finish(&mut self) {
-        for link in &mut self.links {
-            while let Ok(Some((work, _))) = link.link.pop() {
-                if !complete(link, &work, Kind::Refused, Refusal::Draining as u16) {
+        for line in &mut self.links {
+            while let Ok(Some((work, _))) = line.end.link.pop() {
+                if !line.complete(&work, Kind::Refused, Refusal::Draining as u16) {
                     break;
                 }
             }
@@ -160,10 +182,6 @@ impl Intake {
 }
 
 const NOT_TAKEN: &str = "completions are not taken";
-
-fn complete(end: &mut ConsumerEnd, work: &Descriptor, kind: Kind, status: u16) -> bool {
-    end.link.push(&Descriptor { kind: kind as u16, status, ..*work }, &[]).is_ok()
-}
 
 /// The ids seen last.
 #[derive(Default)]

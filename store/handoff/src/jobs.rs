@@ -2,8 +2,11 @@
 //!
 //! A message is given out at least once and counted once: consumers know ids they have kept. Its slot is free when nobody reads
 //! it any more. All of it is one thread's; tasks wait by their waker.
+//!
+//! No more is under way at a consumer than its answers have room for in its ring, so an honest consumer can always answer; the rest
+//! waits here.
 
-use postring_control::{Endpoint, ProducerEnd};
+use postring_control::{Endpoint, ProducerEnd, Role};
 use postring_mail::work::{Kind, Refusal};
 use postring_mail::{envelope::MessageId, limits};
 use postring_ring::{Arena, Descriptor, Lie, PushError, Slot};
@@ -49,6 +52,8 @@ struct Job {
     awaited: SmallVec<[(Endpoint, Descriptor); 2]>,
     /// Consumers that have not said Released.
     readers: SmallVec<[Endpoint; 2]>,
+    /// Somebody has said Durable.
+    durable: bool,
     refusal: Option<Refusal>,
     waker: Option<Waker>,
 }
@@ -72,13 +77,42 @@ pub enum Trouble {
     Hangs(Endpoint, String),
 }
 
+/// A link, and what is under way there.
+struct Line {
+    end: ProducerEnd,
+    under_way: u32,
+}
+
+impl Line {
+    /// Gives work, if the consumer has room for it and for its answers.
+    fn push(&mut self, work: &Descriptor) -> Result<(), PushError> {
+        // A scan is answered once, everything else twice: Durable, then Released.
+        let answers = if self.end.consumer.role == Role::Scan { 1 } else { 2 };
+        if self.under_way >= self.end.entries / answers {
+            return Err(PushError::Full);
+        }
+        self.end.link.push(work, &[])?;
+        self.under_way += 1;
+        if self.end.link.must_ring() {
+            self.end.bell.ring();
+        }
+        Ok(())
+    }
+}
+
+/// Completions taken from one link in one turn; a peer must not keep us here.
+const TURN_MAX: usize = 8192;
+
 /// The jobs of a shard.
 #[derive(Default)]
 pub struct Jobs {
     places: Vec<Place>,
     free: Vec<u32>,
-    links: Vec<ProducerEnd>,
+    links: Vec<Line>,
+    /// Scans no worker had room for.
     waiting: VecDeque<JobId>,
+    /// Work a store or the queue had no room for.
+    unsent: VecDeque<(JobId, Endpoint)>,
     next_worker: usize,
     trouble: Vec<Trouble>,
 }
@@ -113,6 +147,7 @@ impl Jobs {
             deadline_ms: u64::MAX,
             awaited: SmallVec::new(),
             readers: SmallVec::new(),
+            durable: false,
             refusal: None,
             waker: None,
         };
@@ -173,18 +208,18 @@ impl Jobs {
         let count = self.links.len();
         for step in 0..count {
             let at = (self.next_worker + step) % count;
-            let Some(link) = self.links.get_mut(at) else { continue };
-            if link.consumer.role != postring_control::Role::Scan {
+            let Some(line) = self.links.get_mut(at) else { continue };
+            let worker = line.end.consumer;
+            if worker.role != Role::Scan {
                 continue;
             }
-            match push(link, work) {
+            match line.push(work) {
                 Ok(()) => {
-                    let worker = link.consumer;
                     self.next_worker = at + 1;
                     return Some(worker);
                 }
                 Err(PushError::Full) => {}
-                Err(error) => self.trouble.push(Trouble::Lied(link.consumer, format!("{error:?}"))),
+                Err(error) => self.trouble.push(Trouble::Lied(worker, format!("{error:?}"))),
             }
         }
         None
@@ -215,6 +250,10 @@ impl Jobs {
         let Some(job) = self.get(id) else { return };
         let work = job.work;
         job.stage = Stage::Storing;
+        if to.is_empty() {
+            // Nobody would ever say Durable: that is no message anybody may acknowledge.
+            job.refusal = Some(Refusal::Broken);
+        }
         job.deadline_ms = now_ms.saturating_add(limits::STORE_WAIT_MS);
         for &(consumer, kind, offset, length) in to {
             let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
@@ -226,17 +265,32 @@ impl Jobs {
         }
     }
 
-    /// A consumer that is away or full gets its work when it is back, or the deadline ends it.
+    /// A consumer that is away gets its work when it is back, one that is full when it has room, or the deadline ends it.
     fn push_to(&mut self, consumer: Endpoint, id: JobId, work: &Descriptor) {
-        let Some(link) = self.links.iter_mut().find(|link| link.consumer == consumer) else { return };
-        match push(link, work) {
+        let Some(line) = self.links.iter_mut().find(|line| line.end.consumer == consumer) else { return };
+        match line.push(work) {
             Ok(()) => {
                 if let Some(job) = self.get(id) {
                     job.readers.push(consumer);
                 }
             }
-            Err(PushError::Full) => {}
+            Err(PushError::Full) => self.unsent.push_back((id, consumer)),
             Err(error) => self.trouble.push(Trouble::Lied(consumer, format!("{error:?}"))),
+        }
+    }
+
+    /// Gives out what there was no room for.
+    fn give_out_unsent(&mut self) {
+        for _ in 0..self.unsent.len() {
+            let Some((id, consumer)) = self.unsent.pop_front() else { return };
+            // One that has ended meanwhile, or was given out over a new link, is not given again.
+            let work = self
+                .get(id)
+                .filter(|job| !job.readers.contains(&consumer))
+                .and_then(|job| job.awaited.iter().find(|(awaited, _)| *awaited == consumer).map(|(_, work)| *work));
+            if let Some(work) = work {
+                self.push_to(consumer, id, &work);
+            }
         }
     }
 
@@ -246,7 +300,7 @@ impl Jobs {
         if let Some(refusal) = job.refusal {
             return Poll::Ready(Err(refusal));
         }
-        if job.awaited.is_empty() {
+        if job.stage == Stage::Storing && job.durable && job.awaited.is_empty() {
             return Poll::Ready(Ok(Receipt(())));
         }
         job.waker = Some(waker.clone());
@@ -292,25 +346,39 @@ impl Jobs {
     /// Takes all completions that wait.
     pub fn take_completions(&mut self, arena: &mut Arena, now_ms: u64) {
         let mut at = 0;
-        while let Some(link) = self.links.get_mut(at) {
-            let consumer = link.consumer;
-            match link.link.pop() {
-                Ok(Some((done, payload))) => {
-                    let verdict = (Kind::from_number(done.kind) == Some(Kind::Verdict)).then(|| payload.to_vec());
-                    self.completed(consumer, &done, verdict, arena);
-                }
-                Ok(None) => at += 1,
-                Err(lie) => {
-                    self.lied(consumer, lie);
-                    at += 1;
+        while let Some(consumer) = self.links.get(at).map(|line| line.end.consumer) {
+            let mut honest = true;
+            for _ in 0..TURN_MAX {
+                let Some(line) = self.links.get_mut(at).filter(|line| line.end.consumer == consumer) else {
+                    honest = false;
+                    break;
+                };
+                match line.end.link.pop() {
+                    Ok(Some((done, payload))) => {
+                        let kind = Kind::from_number(done.kind);
+                        if matches!(kind, Some(Kind::Verdict | Kind::Released | Kind::Refused)) {
+                            line.under_way = line.under_way.saturating_sub(1);
+                        }
+                        let verdict = (kind == Some(Kind::Verdict)).then(|| payload.to_vec());
+                        self.completed(consumer, &done, verdict, arena);
+                    }
+                    Ok(None) => break,
+                    Err(lie) => {
+                        self.lied(consumer, lie);
+                        honest = false;
+                        break;
+                    }
                 }
             }
+            // A liar's link is gone, and another stands in its place.
+            at += usize::from(honest);
         }
         self.give_out_scans(now_ms);
+        self.give_out_unsent();
     }
 
     fn lied(&mut self, consumer: Endpoint, lie: Lie) {
-        self.links.retain(|link| link.consumer != consumer);
+        self.links.retain(|line| line.end.consumer != consumer);
         self.trouble.push(Trouble::Lied(consumer, lie.to_string()));
     }
 
@@ -328,7 +396,9 @@ impl Jobs {
                 wake(job);
             }
             Some(Kind::Durable) => {
+                let before = job.awaited.len();
                 job.awaited.retain(|(awaited, _)| *awaited != consumer);
+                job.durable |= job.awaited.len() < before;
                 if job.awaited.is_empty() {
                     wake(job);
                 }
@@ -353,8 +423,8 @@ impl Jobs {
     /// A new link in the place of an earlier one to the same consumer: what that one had is given out again.
     pub fn attach(&mut self, link: ProducerEnd, arena: &mut Arena, now_ms: u64) {
         let consumer = link.consumer;
-        self.links.retain(|old| old.consumer != consumer);
-        self.links.push(link);
+        self.links.retain(|old| old.end.consumer != consumer);
+        self.links.push(Line { end: link, under_way: 0 });
         let ids: Vec<JobId> = (0_u64..)
             .zip(&self.places)
             .filter(|(_, place)| place.job.is_some())
@@ -415,22 +485,14 @@ impl Jobs {
 
     /// Before the shard waits for its doorbell. True if it must look once more.
     pub fn prepare_sleep(&mut self) -> bool {
-        self.links.iter_mut().for_each(|link| link.link.prepare_sleep());
-        self.links.iter().any(|link| link.link.has_work())
+        self.links.iter_mut().for_each(|line| line.end.link.prepare_sleep());
+        self.links.iter().any(|line| line.end.link.has_work())
     }
 
     /// After the doorbell.
     pub fn awake(&mut self) {
-        self.links.iter_mut().for_each(|link| link.link.awake());
+        self.links.iter_mut().for_each(|line| line.end.link.awake());
     }
-}
-
-fn push(link: &mut ProducerEnd, work: &Descriptor) -> Result<(), PushError> {
-    link.link.push(work, &[])?;
-    if link.link.must_ring() {
-        link.bell.ring();
-    }
-    Ok(())
 }
 
 fn wake(job: &mut Job) {

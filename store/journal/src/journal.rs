@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Gather writes take at most this many parts (IOV_MAX).
 const PARTS_MAX: usize = 1024;
+/// The file that says up to which number the records' effects are finished.
+const APPLIED: &str = "applied";
 
 /// Sizes of a journal.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +148,7 @@ impl Journal {
         let wrong = |error: io::Error| OpenError(format!("the journal in {}: {error}", folder.display()));
         std::fs::create_dir_all(folder).map_err(wrong)?;
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let applied_path = folder.join("applied");
+        let applied_path = folder.join(APPLIED);
         let applied_before = read_applied(&applied_path, &boot_id);
         let applied = File::options().create(true).truncate(false).write(true).open(&applied_path).map_err(wrong)?;
 
@@ -179,8 +181,9 @@ impl Journal {
         }
         let next_sequence = sequences.last().map_or(Some(1), |last| last.checked_add(1));
         let next_sequence = next_sequence.ok_or_else(|| wrong(io::Error::other("a segment has the last number there is")))?;
-        // Appending behind a torn record could make old bytes valid again: a new life begins in a new segment.
-        let next_lsn = next_lsn.unwrap_or(1).max(1);
+        // Appending behind a torn record could make old bytes valid again: a new life begins in a new segment. Numbers go on behind the mark
+        // too: where all segments are retired, a record with a number of before would count as applied.
+        let next_lsn = next_lsn.unwrap_or(1).max(applied_before.saturating_add(1));
         Ok(Self {
             folder: folder.to_owned(),
             config,
@@ -218,6 +221,7 @@ impl Journal {
         if records.iter().any(|record| record_bytes(record.length()) as u64 > room) {
             return Err(CommitError::TooLong);
         }
+        self.make_room(records, left)?;
         let first = self.next_lsn;
         let mut rest = records;
         while !rest.is_empty() {
@@ -231,6 +235,36 @@ impl Journal {
             rest = later;
         }
         Ok(Durable { first, last: self.next_lsn.saturating_sub(1) })
+    }
+
+    /// Sees to it that a batch that fits into one segment is in one segment, so that no part of it is kept when there is no room for the rest. For
+    /// a longer one: that as many segments may be begun; then only a disk that fills up in the midst of it divides it.
+    fn make_room(&mut self, records: &[Record<'_>], left: u64) -> Result<(), CommitError> {
+        if self.fitting(records, left) == records.len() {
+            return Ok(());
+        }
+        let room = self.config.segment_bytes.saturating_sub(SEGMENT_HEADER_BYTES as u64).saturating_sub(left);
+        let (mut segments, mut free) = (0, 0);
+        for record in records {
+            let length = record_bytes(record.length()) as u64;
+            if length > free {
+                (segments, free) = (segments + 1, room);
+            }
+            free -= length;
+        }
+        self.check_segments(segments)?;
+        self.rotate()
+    }
+
+    /// An error if no `more` segments may be begun.
+    fn check_segments(&self, more: usize) -> Result<(), CommitError> {
+        if self.full.len() + more < self.config.segments_max.max(2) {
+            return Ok(());
+        }
+        Err(CommitError::Full(format!(
+            "the journal in {} waits for its mail files to be written out; the disk is slow or the backlog large",
+            self.folder.display()
+        )))
     }
 
     /// How many of the records the active segment has room for, and `left` bytes behind them.
@@ -292,12 +326,7 @@ impl Journal {
     /// Ends the active segment and begins another.
     fn rotate(&mut self) -> Result<(), CommitError> {
         // Checked before anything changes: a full journal goes on as it was.
-        if self.full.len() + 1 >= self.config.segments_max.max(2) {
-            return Err(CommitError::Full(format!(
-                "the journal in {} waits for its mail files to be written out; the disk is slow or the backlog large",
-                self.folder.display()
-            )));
-        }
+        self.check_segments(1)?;
         let free = self.free.pop();
         let segment = Segment::create(&self.folder, self.next_sequence, self.config.segment_bytes, free).map_err(|error| {
             if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
@@ -339,6 +368,15 @@ impl Journal {
         let _ = self.applied.write_all_at(line.as_bytes(), 0);
     }
 
+    /// Takes the mark of a journal's folder away: the effects may be lost though the machine has not stopped, so the next open says of no record
+    /// that it is applied. What a process that has the journal open marks after this is not found by it.
+    ///
+    /// # Errors
+    /// The operating system's; no mark is fine.
+    pub fn distrust(folder: &Path) -> io::Result<()> {
+        gone(std::fs::remove_file(folder.join(APPLIED)))
+    }
+
     /// The oldest full segment whose records are all applied up to `lsn`: sync the volume its effects are on, then `retire` it.
     #[must_use]
     pub fn retirable(&self, applied_lsn: u64) -> Option<u64> {
@@ -348,7 +386,7 @@ impl Journal {
     /// The segment's records are not needed any more: it is used again.
     ///
     /// # Errors
-    /// The file could not be renamed; it stays, and is replayed once more after a crash.
+    /// The file could not be renamed; it stays, and is replayed once more after a crash. One that is gone is retired.
     pub fn retire(&mut self, sequence: u64) -> io::Result<()> {
         if self.full.front().is_none_or(|full| full.sequence != sequence) {
             return Ok(());
@@ -360,7 +398,7 @@ impl Journal {
             std::fs::rename(&path, &free)?;
             self.free.push(free);
         } else {
-            std::fs::remove_file(&path)?;
+            gone(std::fs::remove_file(&path))?;
         }
         self.full.pop_front();
         Ok(())
@@ -377,6 +415,11 @@ impl Journal {
     pub fn failure(&self) -> Option<&str> {
         self.failed.as_deref()
     }
+}
+
+/// A file that was not there is as good as removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// The number in the applied mark, if it was made since the machine started.
@@ -455,6 +498,67 @@ mod tests {
         commit(&mut journal, &[b"small"]).unwrap();
         let too_long: [&[u8]; 1] = [&[0; 7900]];
         assert!(matches!(journal.commit_leaving(&[Record { kind: 1, parts: &too_long }], 1024), Err(CommitError::TooLong)));
+    }
+
+    #[test]
+    fn a_refused_batch_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), SMALL, |_| Ok(())).unwrap();
+        let body = [7; 1500];
+        // Two fit into a segment; three segments may be full or active.
+        for _ in 0..2 {
+            commit(&mut journal, &[&body, &body]).unwrap();
+        }
+        commit(&mut journal, &[&body]).unwrap();
+        for batch in [&[&body[..]; 2][..], &[&body[..]; 4]] {
+            assert!(matches!(commit(&mut journal, batch), Err(CommitError::Full(_))));
+            assert_eq!((replayed(folder.path()).len(), journal.last_lsn()), (5, 5));
+        }
+        // What fits the rest is still taken, and a longer batch as soon as there is room for all of it.
+        commit(&mut journal, &[&body]).unwrap();
+        for _ in 0..2 {
+            let oldest = journal.retirable(journal.last_lsn()).unwrap();
+            journal.retire(oldest).unwrap();
+        }
+        assert!(matches!(commit(&mut journal, &[&body[..]; 6]), Err(CommitError::Full(_))));
+        assert_eq!(commit(&mut journal, &[&body[..]; 4]).unwrap(), Durable { first: 7, last: 10 });
+        assert_eq!(replayed(folder.path()).iter().map(|record| record.0).collect::<Vec<_>>(), [5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn numbers_go_on_behind_the_mark_and_a_distrusted_mark_counts_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), SMALL, |_| Ok(())).unwrap();
+        commit(&mut journal, &[b"one", b"two"]).unwrap();
+        journal.mark_applied(2);
+        drop(journal);
+        // All is retired.
+        let mut journal = Journal::open(folder.path(), SMALL, |_| Ok(())).unwrap();
+        let oldest = journal.retirable(2).unwrap();
+        journal.retire(oldest).unwrap();
+        drop(journal);
+        let mut journal = Journal::open(folder.path(), SMALL, |_| Ok(())).unwrap();
+        assert_eq!(commit(&mut journal, &[b"three"]).unwrap().first(), 3);
+        assert_eq!(replayed(folder.path()), [(3, b"three".to_vec(), false)]);
+        journal.mark_applied(3);
+        assert_eq!(replayed(folder.path()), [(3, b"three".to_vec(), true)]);
+        Journal::distrust(folder.path()).unwrap();
+        journal.mark_applied(3);
+        assert_eq!(replayed(folder.path()), [(3, b"three".to_vec(), false)]);
+        Journal::distrust(&folder.path().join("none")).unwrap();
+    }
+
+    #[test]
+    fn a_segment_that_is_gone_is_retired() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), SMALL, |_| Ok(())).unwrap();
+        for _ in 0..3 {
+            commit(&mut journal, &[&[7; 3000]]).unwrap();
+        }
+        let oldest = journal.retirable(3).unwrap();
+        std::fs::remove_file(segment_path(folder.path(), oldest)).unwrap();
+        journal.retire(oldest).unwrap();
+        assert_ne!(journal.retirable(3), Some(oldest));
     }
 
     proptest! {

@@ -13,6 +13,8 @@ pub struct ProducerEnd {
     pub link: Link,
     /// Wakes the consumer.
     pub bell: DoorbellButton,
+    /// Descriptors a direction.
+    pub entries: u32,
 }
 
 /// The end that does work.
@@ -35,7 +37,7 @@ impl Attach {
     pub fn open_producer(&self, descriptors: Vec<OwnedFd>) -> io::Result<ProducerEnd> {
         let [own, peer, button] = take(descriptors)?;
         let link = Link::attach(own, peer, self.geometry(self.producer_payload_bytes, self.consumer_payload_bytes))?;
-        Ok(ProducerEnd { consumer: self.consumer, link, bell: DoorbellButton::from_descriptor(button) })
+        Ok(ProducerEnd { consumer: self.consumer, link, bell: DoorbellButton::from_descriptor(button), entries: self.entries })
     }
 
     /// Opens the consumer's end.

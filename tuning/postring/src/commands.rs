@@ -89,7 +89,8 @@ fn check(path: &Path) -> Result<(), String> {
             .map(|error| error.to_string()),
     );
     findings.extend(Directory::open(&config.server.data.join("directory.sqlite")).err().map(|error| error.to_string()));
-    findings.extend(crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan).err());
+    let plan = crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan);
+    findings.extend(plan.and_then(|plan| crate::plan::check_shards(&plan, &config.server.data)).err());
     findings.extend(supervisor::check_users(&config).err());
     findings.extend(supervisor::check_tls(&config).err());
     findings.extend(postring_transport::dns::load(&config.dns).err());
@@ -272,7 +273,11 @@ fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -
 
 /// A role's process.
 fn child(role: &str) -> Result<(), String> {
-    std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {}", panic.to_string().replace('\n', " "))));
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("panic: {}", panic.to_string().replace('\n', " "));
+        // A process that goes on without one of its shards would be worse than one that is started anew.
+        std::process::abort();
+    }));
     let mut child = postring_control::Child::take_over()
         .map_err(|error| format!("`postring child` is started by `postring up` only ({error})"))?;
     if child.launch.role.name() != role {

@@ -1,6 +1,7 @@
 //! The machine plan: which role works on which core.
 
 use crate::config::Cores;
+use std::path::Path;
 
 /// A core for each shard and worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,29 @@ pub fn plan(cores: &Cores, available: &[usize], scan: bool) -> Result<Plan, Stri
     Ok(Plan { edge, scan, store, send })
 }
 
+/// Refuses fewer shards than there is mail of: what the missing ones have journaled or queued would lie there unseen.
+pub fn check_shards(plan: &Plan, data: &Path) -> Result<(), String> {
+    let entries = |folder: &str| std::fs::read_dir(data.join(folder)).into_iter().flatten().flatten();
+    for (role, shards, folders) in
+        [("store", plan.store.len(), &["journal"][..]), ("send", plan.send.len(), &["journal", "queue"])]
+    {
+        for entry in folders.iter().flat_map(|folder| entries(folder)) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let number =
+                name.strip_prefix(role).and_then(|rest| rest.strip_prefix('-')).and_then(|number| number.parse::<usize>().ok());
+            let holds_something = || std::fs::read_dir(entry.path()).is_ok_and(|mut files| files.next().is_some());
+            if number.is_some_and(|number| number >= shards) && holds_something() {
+                let or = if role == "send" { ", or remove it if `postring queue list` showed an empty queue" } else { "" };
+                return Err(format!(
+                    "cores.{role} plans {shards}, and {} is of another; give {role} as many cores again as it had{or}",
+                    entry.path().display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The cores this process may use.
 pub fn available() -> Vec<usize> {
     let set = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| rustix::thread::CpuSet::new());
@@ -47,6 +71,24 @@ pub fn available() -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fewer_shards_than_there_is_mail_of_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for shard in ["journal/store-0", "journal/store-1", "journal/send-0", "queue/send-2"] {
+            std::fs::create_dir_all(folder.path().join(shard)).unwrap();
+        }
+        let cores =
+            |store: usize, send: usize| Cores { store: Some(vec![0; store]), send: Some(vec![0; send]), ..Cores::default() };
+        let judged = |store: usize, send: usize| check_shards(&plan(&cores(store, send), &[0], false).unwrap(), folder.path());
+        assert_eq!(judged(1, 1), Ok(()), "empty folders hold nothing");
+        for file in ["journal/store-1/00000001.journal", "queue/send-2/0006"] {
+            std::fs::write(folder.path().join(file), b"x").unwrap();
+        }
+        assert!(judged(1, 3).unwrap_err().contains("cores.store plans 1"));
+        assert!(judged(2, 2).unwrap_err().contains("queue/send-2"));
+        assert_eq!(judged(2, 3), Ok(()));
+    }
 
     #[test]
     fn small_and_large_machines() {

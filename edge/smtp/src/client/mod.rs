@@ -208,6 +208,12 @@ static BAD_RECIPIENT: Reply = Reply::fixed(553, 1, 3, "Not an address that SMTP 
 static BAD_SENDER: Reply = Reply::fixed(553, 1, 7, "Not a sender address that SMTP can carry");
 static TOO_LARGE: Reply = Reply::fixed(552, 3, 4, "The message is larger than the server takes");
 
+/// True if a reply is of our own making and not what the server said (RFC 3464 section 2.3.6 wants that apart).
+#[must_use]
+pub fn is_ours(reply: &Reply) -> bool {
+    [&LOST, &TIMEOUT, &NO_SMTP, &NO_TLS, &INJECTED, &BAD_RECIPIENT, &BAD_SENDER, &TOO_LARGE].contains(&reply)
+}
+
 impl ClientSession {
     /// A delivery over a connection just made. Recipients that are no addresses have their outcome already.
     #[must_use]

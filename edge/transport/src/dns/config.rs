@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of a zone or list file; more is somebody's mistake.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// `[dns]`: what is served, and where to ask for the rest. All of it is taken by a reload.
+/// `[dns]`: what is served, and where to ask for the rest. All but `cache_mib` is taken by a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DnsConfig {

@@ -319,7 +319,8 @@ impl Open {
                     (Outcome::Transient, reply)
                 }
             };
-            let outcome = RecipientOutcome { recipient, outcome: kind, host: host.to_owned(), reply: reply.to_string() };
+            let host = if client::is_ours(&reply) || reply == NOT_REACHED { String::new() } else { host.to_owned() };
+            let outcome = RecipientOutcome { recipient, outcome: kind, host, reply: reply.to_string() };
             self.outcomes.insert(recipient, outcome);
         }
         put_off

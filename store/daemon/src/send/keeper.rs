@@ -29,6 +29,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep: deadlines of reports are looked at that often.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// How often a draining shard looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// Time for attempts under way when the shard drains; then they count as not made.
 const DRAIN_WAIT: Duration = Duration::from_secs(15);
 
@@ -104,7 +106,8 @@ impl Keeper {
                 if (idle && self.unwritten.is_empty()) || Instant::now() >= until {
                     break;
                 }
-            } else {
+            } else if !Ledger::has_failed(&self.stats) && self.unwritten.is_empty() {
+                // What was delivered and cannot be journaled would be delivered again after a restart: no more of it.
                 self.start_attempts();
             }
             if !worked && !self.may_write() {
@@ -408,7 +411,12 @@ impl Keeper {
 
     fn sleep(&mut self) {
         let due = self.queue.poll_timeout().map(|at| Duration::from_micros(at.saturating_sub(now_us())));
-        let timeout = due.unwrap_or(SLEEP_MAX).min(SLEEP_MAX).max(Duration::from_millis(1));
+        let timeout = match due {
+            // Nothing new is begun while it drains, or while its journal takes nothing.
+            Some(due) if !self.draining && self.unwritten.is_empty() => due.clamp(Duration::from_millis(1), SLEEP_MAX),
+            _ if self.draining => DRAIN_LOOK,
+            _ => SLEEP_MAX,
+        };
         let busy = self.reports.prepare_sleep();
         let alive = self.intake.sleep(Some(if busy { Duration::ZERO } else { timeout }));
         self.reports.awake();

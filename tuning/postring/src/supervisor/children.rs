@@ -70,6 +70,9 @@ struct One {
     stats: Vec<(OwnedFd, StatsReader)>,
 }
 
+/// A child is not replaced for what was said of the one before it.
+const FRESH: Duration = Duration::from_millis(1500);
+
 /// Who gives work to whom.
 const LINKS: [(Role, Role); 4] =
     [(Role::Edge, Role::Scan), (Role::Edge, Role::Store), (Role::Edge, Role::Send), (Role::Send, Role::Store)];
@@ -289,8 +292,12 @@ impl Children {
     /// A child that has to go: it is ended, and started anew as any that dies.
     pub fn replace(&mut self, peer: Endpoint, reason: &str) {
         let Some(key) = self.key_of(peer) else { return };
-        tracing::error!("{key} is replaced: {reason}");
         if let Some(running) = self.all.get_mut(&key).and_then(|one| one.running.as_mut()) {
+            // Several shards say the same of one child within their second: its successor is not meant.
+            if running.since.elapsed() < FRESH {
+                return;
+            }
+            tracing::error!("{key} is replaced: {reason}");
             // One that is gone already is what was wanted.
             let _ = running.process.kill();
         }

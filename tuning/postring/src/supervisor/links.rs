@@ -7,8 +7,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// Descriptors a direction: more messages than a shard has under way wait elsewhere.
-const ENTRIES: u32 = 1024;
+/// Descriptors a direction. What is under way beyond them waits with its producer; a store or queue answers a message twice, so half as many
+/// are under way there, which are the slots of a shard by default. A scan's answers are large.
+const ENTRIES: u32 = 4096;
+const SCAN_ENTRIES: u32 = 1024;
 
 /// One side of a link.
 pub struct End<'a> {
@@ -19,16 +21,17 @@ pub struct End<'a> {
 /// Tells both sides.
 pub fn make(producer: Endpoint, consumer: Endpoint, giver: &End<'_>, taker: &End<'_>, arena: &OwnedFd) -> io::Result<()> {
     let verdict_bytes = u32::try_from(VERDICT_BYTES_MAX).unwrap_or(u32::MAX);
+    let entries = if consumer.role == Role::Scan { SCAN_ENTRIES } else { ENTRIES };
     let attach = Attach {
         producer,
         consumer,
         side: Side::Producer,
-        entries: ENTRIES,
+        entries,
         producer_payload_bytes: 0,
         consumer_payload_bytes: if consumer.role == Role::Scan { verdict_bytes } else { 0 },
     };
-    let giver_page = Link::create_page(ENTRIES, attach.producer_payload_bytes)?;
-    let taker_page = Link::create_page(ENTRIES, attach.consumer_payload_bytes)?;
+    let giver_page = Link::create_page(entries, attach.producer_payload_bytes)?;
+    let taker_page = Link::create_page(entries, attach.consumer_payload_bytes)?;
     let to_giver = ToChild::Attach(attach.clone());
     socket::send(giver.socket, &to_giver, &[giver_page.as_fd(), read_only(&taker_page)?.as_fd(), taker.button.as_fd()])?;
     let to_taker = ToChild::Attach(Attach { side: Side::Consumer, ..attach });

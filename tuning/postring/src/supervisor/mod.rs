@@ -96,6 +96,7 @@ impl Supervisor {
         let lock = lock(&config.server.data)?;
         raise_limits();
         let plan = plan::plan(&config.cores, &plan::available(), config.edge.scan)?;
+        plan::check_shards(&plan, &config.server.data)?;
         if config.scan.yara && !plan.scan.is_empty() {
             postring_engine::yara::compile(&config.server.data.join(&config.scan.rules))?;
         }
