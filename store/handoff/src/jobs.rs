@@ -30,6 +30,8 @@ pub enum Scanned {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
+    /// Given to nobody yet.
+    Begun,
     /// Waits for a worker with room.
     ScanWaits,
     Scanning(Endpoint),
@@ -141,7 +143,7 @@ impl Jobs {
         let job = Job {
             slot: Some(slot),
             work,
-            stage: Stage::Answered,
+            stage: Stage::Begun,
             verdict: Vec::new(),
             attempts: 0,
             deadline_ms: u64::MAX,
@@ -469,7 +471,7 @@ impl Jobs {
                     job.refusal = Some(Refusal::Failed);
                     wake(job);
                 }
-                Stage::ScanDone(_) | Stage::Answered => {}
+                Stage::Begun | Stage::ScanDone(_) | Stage::Answered => {}
             }
         }
         hanging.sort();
@@ -498,5 +500,110 @@ impl Jobs {
 fn wake(job: &mut Job) {
     if let Some(waker) = job.waker.take() {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postring_mail::limits::SLOT_HEAD_BYTES;
+    use postring_ring::{ArenaGeometry, Doorbell, DoorbellButton, Link, LinkGeometry, SlotClass};
+    use std::os::fd::AsFd;
+
+    const STORE: Endpoint = Endpoint { role: Role::Store, shard: 0 };
+    const ENTRIES: u32 = 4;
+
+    /// Both ends of a link; the doorbells are kept so that a ring finds somebody.
+    fn link() -> (ProducerEnd, Link, (Doorbell, DoorbellButton)) {
+        let page = || Link::create_page(ENTRIES, 0).unwrap();
+        let (ours, theirs) = (page(), page());
+        let geometry = LinkGeometry { entries: ENTRIES, own_payload_bytes: 0, peer_payload_bytes: 0 };
+        let producer = Link::attach(&ours, &theirs, geometry).unwrap();
+        let consumer = Link::attach(&theirs, &ours, geometry).unwrap();
+        let (doorbell, button) = Doorbell::pair().unwrap();
+        let bell = DoorbellButton::from_descriptor(button.as_fd().try_clone_to_owned().unwrap());
+        (ProducerEnd { consumer: STORE, link: producer, bell, entries: ENTRIES }, consumer, (doorbell, button))
+    }
+
+    fn jobs(count: u64) -> (Jobs, Arena, Vec<JobId>) {
+        let slot_bytes = u32::try_from(SLOT_HEAD_BYTES + 4096).unwrap();
+        let mut arena = Arena::create(&ArenaGeometry { classes: vec![SlotClass { slot_bytes, count: 16 }] }).unwrap();
+        let mut jobs = Jobs::default();
+        let ids = (1..=count)
+            .map(|number| jobs.begin(arena.acquire(100).unwrap(), MessageId(number), SLOT_HEAD_BYTES, 10, 32))
+            .collect();
+        (jobs, arena, ids)
+    }
+
+    fn stored(jobs: &mut Jobs, id: JobId) -> Poll<Result<(), Refusal>> {
+        jobs.poll_stored(id, Waker::noop()).map(|stored| stored.map(|_| ()))
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_can_be_answered_and_the_rest_follows() {
+        let (mut jobs, mut arena, ids) = jobs(5);
+        let (end, mut consumer, _bells) = link();
+        jobs.attach(end, &mut arena, 0);
+        for id in &ids {
+            jobs.store(*id, &[(STORE, Kind::Deliver, SLOT_HEAD_BYTES, 10)], 0);
+        }
+        assert_eq!(jobs.take_trouble(), []);
+        let mut answered = 0;
+        for _ in 0..ids.len() {
+            let mut taken = Vec::new();
+            while let Some((work, _)) = consumer.pop().unwrap() {
+                taken.push(work);
+            }
+            assert!(taken.len() <= ENTRIES as usize / 2);
+            answered += taken.len();
+            // Everything is answered at once, and the ring takes it.
+            for kind in [Kind::Durable, Kind::Released] {
+                for work in &taken {
+                    consumer.push(&Descriptor { kind: kind as u16, ..*work }, &[]).unwrap();
+                }
+            }
+            jobs.take_completions(&mut arena, 0);
+        }
+        assert_eq!(answered, ids.len());
+        assert!(jobs.take_trouble().is_empty());
+        for id in ids {
+            assert_eq!(stored(&mut jobs, id), Poll::Ready(Ok(())));
+            jobs.end(id, &mut arena);
+        }
+        assert_eq!((jobs.count(), arena.in_use()), (0, 0));
+    }
+
+    #[test]
+    fn what_goes_nowhere_has_no_receipt() {
+        let (mut jobs, _arena, ids) = jobs(2);
+        jobs.store(ids[0], &[], 0);
+        assert_eq!(stored(&mut jobs, ids[0]), Poll::Ready(Err(Refusal::Broken)));
+        // Nor has what was not given to anybody yet.
+        assert_eq!(stored(&mut jobs, ids[1]), Poll::Pending);
+    }
+
+    #[test]
+    fn a_new_link_gets_what_the_old_one_had_once() {
+        let (mut jobs, mut arena, ids) = jobs(3);
+        let (end, consumer, _bells) = link();
+        jobs.attach(end, &mut arena, 0);
+        for id in &ids {
+            jobs.store(*id, &[(STORE, Kind::Deliver, SLOT_HEAD_BYTES, 10)], 0);
+        }
+        drop(consumer);
+        let (end, mut consumer, _more_bells) = link();
+        jobs.attach(end, &mut arena, 0);
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            while let Some((work, _)) = consumer.pop().unwrap() {
+                seen.push(work.aux);
+                for kind in [Kind::Durable, Kind::Released] {
+                    consumer.push(&Descriptor { kind: kind as u16, ..work }, &[]).unwrap();
+                }
+            }
+            jobs.take_completions(&mut arena, 0);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3]);
     }
 }

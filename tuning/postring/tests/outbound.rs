@@ -145,6 +145,26 @@ fn mail_that_grows_too_old_comes_back() {
     assert!(report.contains("Status: 4.4.7\n") && report.contains("4.4.1"), "{report}");
 }
 
+#[test]
+fn without_a_sending_machine_nothing_for_elsewhere_is_taken() {
+    let mut system = System::init();
+    system.append_config("\n[cores]\nsend = []\n");
+    system.up();
+    alias(&system, "out", &["alice@other.example"]);
+    alias(&system, "both", &["alice@other.example", "bob@test.example"]);
+    let mut smtp = system.smtp();
+    smtp.say("EHLO c").unwrap();
+    smtp.say("MAIL FROM:<x@far.example>").unwrap();
+    for recipient in ["out", "both"] {
+        let reply = smtp.say(&format!("RCPT TO:<{recipient}@test.example>")).unwrap();
+        assert!(reply.starts_with("451 4.4.3"), "{reply}");
+    }
+    assert!(smtp.say("RCPT TO:<bob@test.example>").unwrap().starts_with("250"));
+    // With nobody to ring it, it still stops, and says goodbye.
+    system.down();
+    assert!(smtp.reply().unwrap().starts_with("421 4.3.2"));
+}
+
 /// kill -9 of the sending machine, its store and its edge while mail goes through: what got its 250 arrives at the other server.
 #[test]
 fn nothing_acknowledged_is_lost_on_its_way_out() {
