@@ -39,17 +39,21 @@ fn welcome(config: &Config, supervisor: &Supervisor, folder: &Path) -> String {
     let smtp = config.listen.smtp.first().map(ToString::to_string).unwrap_or_default();
     let dns = config.listen.dns.first().copied().unwrap_or(([127, 0, 0, 1], 53).into());
     let http = config.listen.http.first().map(ToString::to_string).unwrap_or_default();
+    let tries = [
+        (format!("{program} try send {option}"), "send a mail"),
+        (format!("{program} try show {option}"), "show it"),
+        (format!("{program} try send --spam {option}"), "send spam, and see it refused"),
+        (format!("{program} status --watch {option}"), "watch"),
+        (format!("{program} queue list {option}"), "what waits to be sent elsewhere"),
+        (format!("swaks --server {smtp} --to bob@{DOMAIN}"), "a mail with swaks"),
+        (format!("dig @{} -p {} {DOMAIN} MX", dns.ip(), dns.port()), "ask its DNS server"),
+        (format!("http://{http}/"), "the status page"),
+    ];
+    let width = tries.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    let tries: String = tries.iter().map(|(command, what)| format!("  {command:<width$}  {what}\n")).collect();
     format!(
-        "\nPostring is ready.\n{listening}\nCores: edge {:?}, scan {:?}, store {:?}, send {:?}\n\nTry, in another terminal:\n  \
-         {program} try send {option}                send a mail\n  {program} try show {option}                show it\n  \
-         {program} try send --spam {option}         send spam, and see it refused\n  \
-         {program} status --watch {option}          watch\n  \
-         swaks --server {smtp} --to bob@{DOMAIN}    the same with swaks\n  dig @{} -p {} {DOMAIN} MX             ask its DNS server\n  http://{http}/                             the status page\n\nCtrl-C stops it; what was accepted is kept.",
-        plan.edge,
-        plan.scan,
-        plan.store,
-        plan.send,
-        dns.ip(),
-        dns.port(),
+        "\nPostring is ready.\n{listening}\nCores: edge {:?}, scan {:?}, store {:?}, send {:?}\n\nTry, in another terminal:\n{tries}\n\
+         Ctrl-C stops it; what was accepted is kept.",
+        plan.edge, plan.scan, plan.store, plan.send
     )
 }
