@@ -4,17 +4,15 @@ use crate::config::{LineEnds, StoreConfig};
 use crate::intake::{Intake, KnownIds};
 use crate::ledger::Ledger;
 use crate::record::{self, DELIVERY};
-use crate::shard::{Event, Shard};
+use crate::shard::{Event, Mailboxes, Shard};
 use postring_control::{Child, FromChild, Launch, Role, ShardResources, Shards, StatsPage, ToChild};
 use postring_directory::Newest;
 use postring_journal::{JournalConfig, Replayed};
 use postring_maildir::MailStore;
 use postring_ring::{Doorbell, DoorbellButton};
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Instant;
 
 /// Runs the role until it is drained.
 ///
@@ -64,7 +62,9 @@ fn start_shard(
 ) -> Result<(), String> {
     let number = resources.shard;
     let launch: &Launch = &child.launch;
-    let mut store = MailStore::new(mail_root, config.line_ends == LineEnds::Crlf);
+    let control = child.sender();
+    let store = MailStore::new(mail_root, config.line_ends == LineEnds::Crlf);
+    let mut mailboxes = Mailboxes::new(number, store, move |text| control.alarm(text));
     let journal_config =
         JournalConfig { segment_bytes: config.journal_segment_mib * 1024 * 1024, segments_max: config.journal_segments_max };
     let mut known = KnownIds::default();
@@ -75,13 +75,13 @@ fn start_shard(
     let (button, sync_button) =
         (own_button().map_err(|error| error.to_string())?, own_button().map_err(|error| error.to_string())?);
     let sync_events = events.clone();
-    let ledger = Ledger::open(
+    let mut ledger = Ledger::open_unapplied(
         &folder,
         mail_root,
         journal_config,
         child.sender(),
         |replayed| {
-            recovered += u64::from(replay(&mut store, &mut known, replayed)?);
+            recovered += replay(&mut mailboxes, &mut known, replayed)?;
             Ok(())
         },
         move |sequence, result| {
@@ -90,6 +90,11 @@ fn start_shard(
             heard
         },
     )?;
+    match mailboxes.waiting() {
+        0 => ledger.all_applied(),
+        // A full disk is no reason to stay down: 452 until they are made.
+        waiting => tracing::warn!("store.{number}: {waiting} messages in the journal wait for their mailbox files"),
+    }
     if recovered > 0 {
         tracing::info!("store.{number}: {recovered} mailbox files were missing after the last stop and have been made again");
     }
@@ -100,10 +105,8 @@ fn start_shard(
         intake: Intake::new(Doorbell::from_descriptor(resources.doorbell), child.sender()),
         directory: None,
         ledger,
-        store,
+        mailboxes,
         events: receiver,
-        backlog: VecDeque::new(),
-        retry_at: Instant::now(),
         known,
         stats: StatsPage::map(&resources.stats).map_err(|error| error.to_string())?,
         draining: false,
@@ -123,11 +126,11 @@ fn start_shard(
     Ok(())
 }
 
-/// Makes what a crash has lost of one record. True if something was missing.
+/// Makes what a crash has lost of one record; gives how many files. What cannot be made waits or is set aside, as when it is new.
 ///
 /// A record that was applied before a mere restart of the process is not looked at: its file was there, and if it is not there
 /// any more its reader has removed it.
-fn replay(store: &mut MailStore, known: &mut KnownIds, replayed: Replayed<'_>) -> Result<bool, String> {
+fn replay(mailboxes: &mut Mailboxes, known: &mut KnownIds, replayed: Replayed<'_>) -> Result<usize, String> {
     if replayed.kind != DELIVERY {
         return Err(format!("the journal holds a record of kind {}, made by another version of postring", replayed.kind));
     }
@@ -135,19 +138,36 @@ fn replay(store: &mut MailStore, known: &mut KnownIds, replayed: Replayed<'_>) -
         return Err("the journal holds a record of another version of postring; use the postring that made it".to_owned());
     };
     known.insert(delivery.message_id);
-    if replayed.applied {
-        return Ok(false);
+    Ok(if replayed.applied { 0 } else { mailboxes.restore(&delivery) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postring_maildir::{Folder, Place};
+
+    #[test]
+    fn a_replay_goes_on_past_a_broken_mailbox_and_makes_broken_files_anew() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("broken.example"), "").unwrap();
+        let place = |mailbox| Place { mailbox, folder: Folder::Inbox };
+        let mut body = Vec::new();
+        assert!(record::write_head(7, "n", &[place("broken.example/a"), place("d.example/a")], &mut body));
+        body.extend_from_slice(b"a\r\n");
+        let mut mailboxes = Mailboxes::new(0, MailStore::new(root.path(), false), |_| {});
+        let mut replayed = |applied| {
+            let record = Replayed { lsn: 1, kind: DELIVERY, body: &body, applied };
+            let made = replay(&mut mailboxes, &mut KnownIds::default(), record).unwrap();
+            assert_eq!(mailboxes.waiting(), 0);
+            made
+        };
+        let file = root.path().join("d.example/a/Maildir/new/n");
+        assert_eq!(replayed(false), 1);
+        assert_eq!(replayed(false), 0);
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(replayed(true), 0);
+        assert_eq!(replayed(false), 1);
+        assert_eq!(std::fs::read(&file).unwrap(), b"a\n");
+        assert!(root.path().join(".undeliverable/0000000000000007-0.eml").exists());
     }
-    let mut missing = Vec::new();
-    for place in &delivery.places {
-        let wrong = |error: std::io::Error| format!("mailbox {}: {error}", place.mailbox);
-        store.clear_unfinished(place, delivery.name).map_err(wrong)?;
-        if !store.has_seen(place, delivery.name).map_err(wrong)? {
-            missing.push(*place);
-        }
-    }
-    store
-        .deliver(&missing, delivery.name, delivery.message)
-        .map_err(|error| format!("mailbox file {}: {error}", delivery.name))?;
-    Ok(!missing.is_empty())
 }

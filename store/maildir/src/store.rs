@@ -137,9 +137,7 @@ impl MailStore {
                         missing.push(*place);
                         Ok(())
                     }
-                    Found::BrokenInCur(file) => {
-                        store.replace_in_cur(place, name, &file, bytes).map(|()| restored.made += 1)
-                    }
+                    Found::BrokenInCur(file) => store.replace_in_cur(place, name, &file, bytes).map(|()| restored.made += 1),
                 });
                 if let Err(error) = replaced {
                     restored.failed.push(Failure { place: *place, error });
@@ -176,9 +174,9 @@ impl MailStore {
         let mut source: Option<(Place<'a>, Arc<Open>)> = None;
         for (index, place) in places.iter().enumerate() {
             let put = match &source {
-                None => self
-                    .in_folders(place, |open| write_file(&open.tmp, name, bytes))
-                    .map(|open| source = Some((*place, open))),
+                None => {
+                    self.in_folders(place, |open| write_file(&open.tmp, name, bytes)).map(|open| source = Some((*place, open)))
+                }
                 Some((_, source)) => self.in_folders(place, |open| link(source, open, name, bytes)).map(drop),
             };
             let Err(error) = put else { continue };
@@ -608,8 +606,7 @@ mod tests {
         std::fs::write(root.path().join("d.example/broken/Maildir"), "").unwrap();
         for restore in [false, true] {
             let places = [FIRST, A, JUNK];
-            let failed =
-                if restore { store.restore(&places, "y", MESSAGE).failed } else { store.deliver(&places, "x", MESSAGE) };
+            let failed = if restore { store.restore(&places, "y", MESSAGE).failed } else { store.deliver(&places, "x", MESSAGE) };
             assert_eq!(failed.iter().map(|failure| failure.place).collect::<Vec<_>>(), [FIRST]);
             assert!(failed.iter().all(|failure| !failure.concerns_all()), "{failed:?}");
             let name = if restore { "y" } else { "x" };

@@ -9,6 +9,7 @@
 use postring_mail::envelope::MessageId;
 use postring_queue::record::{HEAD_BYTES_MAX, read_head};
 use postring_queue::{MessageHead, Progress, record};
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,28 @@ impl Files {
                 remove(&self.progress_path(effect.id))?;
                 remove(&self.message_path(effect.id))
             }
+        }
+    }
+
+    /// Does what a record of a replay says; what a full disk does not allow now is put behind `backlog`.
+    ///
+    /// # Errors
+    /// One line, for all else.
+    pub(super) fn replay(&self, effect: Effect, backlog: &mut VecDeque<Effect>) -> Result<(), String> {
+        if effect.kind == record::DONE {
+            backlog.retain(|earlier| earlier.id != effect.id);
+        } else if !backlog.is_empty() {
+            backlog.push_back(effect);
+            return Ok(());
+        }
+        match self.apply(&effect) {
+            Ok(()) => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                tracing::warn!("{} has no space for the queue: {error}; it waits", self.folder.display());
+                backlog.push_back(effect);
+                Ok(())
+            }
+            Err(error) => Err(format!("a file of the queue in {}: {error}", self.folder.display())),
         }
     }
 

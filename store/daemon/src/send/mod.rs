@@ -148,8 +148,10 @@ fn start_shard(
     let queue_root = launch.data.join("queue");
     let files = Files::open(queue_root.join(format!("send-{number}"))).map_err(wrong)?;
     let mut known = KnownIds::default();
+    // A full disk at start is no reason to stay down: what cannot be written now waits, as it would while running.
+    let mut backlog = VecDeque::new();
     let (sync_events, sync_button) = (events.clone(), own_button().map_err(wrong)?);
-    let ledger = Ledger::open(
+    let mut ledger = Ledger::open_unapplied(
         &launch.data.join("journal").join(format!("send-{number}")),
         &queue_root,
         JournalConfig::default(),
@@ -161,7 +163,7 @@ fn start_shard(
                 known.insert(effect.id.0);
             }
             // What was applied before a mere restart is there, or was ended since.
-            if replayed.applied { Ok(()) } else { files.apply(&effect).map_err(|error| format!("a file of the queue: {error}")) }
+            if replayed.applied { Ok(()) } else { files.replay(effect, &mut backlog) }
         },
         move |sequence, result| {
             let heard = sync_events.send(Event::Synced { sequence, result }).is_ok();
@@ -169,6 +171,9 @@ fn start_shard(
             heard
         },
     )?;
+    if backlog.is_empty() {
+        ledger.all_applied();
+    }
     let mut queue = Queue::new(config.send.queue());
     for found in files.load().map_err(wrong)? {
         queue.add(found.head, found.size, found.progress);
@@ -188,7 +193,7 @@ fn start_shard(
         known,
         reports: Reports::new(launch.hostname.clone(), number, launch.store_shards, arena, child.sender()),
         unwritten: BTreeMap::new(),
-        backlog: VecDeque::new(),
+        backlog,
         retry_at: Instant::now(),
         events: receiver,
         orders: orders.clone(),
