@@ -26,24 +26,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// As [`open_unapplied`](Self::open_unapplied), for a replay that leaves nothing to do.
-    pub(crate) fn open(
-        folder: &Path,
-        root: &Path,
-        config: JournalConfig,
-        control: ChildSender,
-        replay: impl FnMut(Replayed<'_>) -> Result<(), String>,
-        synced: impl Fn(u64, io::Result<()>) -> bool + Send + 'static,
-    ) -> Result<Self, String> {
-        let mut ledger = Self::open_unapplied(folder, root, config, control, replay, synced)?;
-        ledger.all_applied();
-        Ok(ledger)
-    }
-
     /// Opens the journal of `folder`, replays it, and starts the syncing thread; `synced` is called there and must lead to [`Self::synced`]
     /// on the shard's thread (false: the shard has ended). The caller says [`all_applied`](Self::all_applied) when the effects of all that was
     /// replayed are there; until then no segment is let go.
-    pub(crate) fn open_unapplied(
+    pub(crate) fn open(
         folder: &Path,
         root: &Path,
         config: JournalConfig,

@@ -75,7 +75,7 @@ fn start_shard(
     let (button, sync_button) =
         (own_button().map_err(|error| error.to_string())?, own_button().map_err(|error| error.to_string())?);
     let sync_events = events.clone();
-    let mut ledger = Ledger::open_unapplied(
+    let mut ledger = Ledger::open(
         &folder,
         mail_root,
         journal_config,

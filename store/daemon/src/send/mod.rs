@@ -151,7 +151,7 @@ fn start_shard(
     // A full disk at start is no reason to stay down: what cannot be written now waits, as it would while running.
     let mut backlog = VecDeque::new();
     let (sync_events, sync_button) = (events.clone(), own_button().map_err(wrong)?);
-    let mut ledger = Ledger::open_unapplied(
+    let mut ledger = Ledger::open(
         &launch.data.join("journal").join(format!("send-{number}")),
         &queue_root,
         JournalConfig::default(),
