@@ -11,7 +11,7 @@ use crate::shard::Shard;
 use postring_control::Counter;
 use postring_handoff::Receipt;
 use postring_mail::envelope::MessageId;
-use postring_mail::limits::{SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
+use postring_mail::limits::{REPLY_TAKEN_WAIT_MS, SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
 use postring_ring::Slot;
 use postring_smtp::{BodyProgress, Client, Protocol, Question, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
 use postring_transport::{Registered, Stream};
@@ -317,6 +317,10 @@ impl Connection {
 
     async fn flush(&mut self) -> io::Result<()> {
         let out = std::mem::take(&mut self.out);
-        if out.is_empty() { Ok(()) } else { self.stream.send(&out).await }
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.stream.set_deadline(Duration::from_millis(REPLY_TAKEN_WAIT_MS));
+        self.stream.send(&out).await
     }
 }

@@ -248,7 +248,11 @@ impl Shard {
         }
         while !self.draining.get() {
             match listener.accept().await {
-                Ok(stream) => self.admit(stream, &config),
+                Ok(stream) => {
+                    self.admit(stream, &config);
+                    // Accepting does not wait while there is a backlog: those who are here must have their turn.
+                    glommio::yield_if_needed().await;
+                }
                 Err(error) => {
                     // Out of descriptors most likely: those who are here finish first.
                     tracing::warn!("a connection could not be accepted: {error}");

@@ -43,6 +43,8 @@ pub const COMMAND_WAIT_MS: u64 = 300_000;
 pub const DATA_BLOCK_WAIT_MS: u64 = 180_000;
 /// Time for a whole message body, however busily it trickles.
 pub const DATA_TOTAL_WAIT_MS: u64 = 1_800_000;
+/// Time for a client to take our replies: one whose window is full is gone, or wants to keep us. Milliseconds.
+pub const REPLY_TAKEN_WAIT_MS: u64 = 60_000;
 /// Time for a TLS handshake.
 pub const TLS_HANDSHAKE_WAIT_MS: u64 = 30_000;
 /// Time for the answer to a question of a session (DNS, directory, password) before it counts as a temporary failure.

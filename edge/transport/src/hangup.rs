@@ -1,6 +1,8 @@
-//! Ends the receiving of all connections of a shard at once, so that a shard that drains can tell idle clients so.
+//! Ends connections from outside their tasks: the receiving of all of a shard at once, so that a shard that drains can tell idle clients so,
+//! or one whose place another needs.
 
 use crate::Stream;
+use rustix::net::Shutdown;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -29,15 +31,24 @@ impl Hangups {
     }
 
     /// Every connection receives the end of its stream now, and can still send.
-    #[allow(unsafe_code)] // the streams own their descriptors; here they are only named
     pub fn all(&self) {
-        for descriptor in self.open.borrow().iter() {
-            // SAFETY: a registered connection is taken out before its stream closes the descriptor, on this same thread.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
-            // One that is gone already needs nothing.
-            let _ = rustix::net::shutdown(descriptor, rustix::net::Shutdown::Read);
+        self.open.borrow().iter().for_each(|descriptor| shut_down(*descriptor, Shutdown::Read));
+    }
+
+    /// The connection with this descriptor, if it is registered, can neither receive nor send any more.
+    pub(crate) fn one(&self, descriptor: RawFd) {
+        if self.open.borrow().contains(&descriptor) {
+            shut_down(descriptor, Shutdown::Both);
         }
     }
+}
+
+#[allow(unsafe_code)] // the streams own their descriptors; here they are only named
+fn shut_down(registered: RawFd, how: Shutdown) {
+    // SAFETY: a registered connection is taken out before its stream closes the descriptor, on this same thread.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(registered) };
+    // One that is gone already needs nothing.
+    let _ = rustix::net::shutdown(descriptor, how);
 }
 
 impl Drop for Registered {

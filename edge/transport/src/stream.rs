@@ -3,6 +3,9 @@
 //! Plain bytes are received straight into the place the caller names at the moment they are there (the shard's scratch or
 //! a slot of the arena): one `recv`, no copy. TLS reads ciphertext into one scratch a thread and decrypts from there: one
 //! copy more. Cost of an idle plain connection: this struct and one poll entry of the executor's ring.
+//!
+//! One deadline holds for whole conversations with the socket, however many operations they take: a handshake, a TLS record or a reply
+//! that goes byte by byte must not outlive it. glommio's timeouts are for single operations, so each is given what is left.
 
 use crate::tls;
 use futures_lite::io::{AsyncRead, AsyncWrite};
@@ -13,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A TLS record's largest size with its header (RFC 8446 section 5.2), so that one read can take a whole record.
 const CIPHERTEXT_BYTES: usize = 16 * 1024 + 256 + 5;
@@ -31,13 +34,14 @@ pub struct Stream {
     tls: Option<Box<rustls::Connection>>,
     /// Ciphertext the socket did not take at once.
     unsent: Vec<u8>,
+    deadline: Option<Instant>,
 }
 
 impl Stream {
     /// Wraps a connection that was accepted; that small replies do not wait for an acknowledgement (Nagle) it has from its listener.
     #[must_use]
     pub fn accepted(tcp: TcpStream) -> Self {
-        Self { tcp, tls: None, unsent: Vec::new() }
+        Self { tcp, tls: None, unsent: Vec::new(), deadline: None }
     }
 
     /// Wraps a connection that was made.
@@ -45,15 +49,17 @@ impl Stream {
     pub fn connected(tcp: TcpStream) -> Self {
         // A socket that does not know the option still works, only slower.
         let _ = tcp.set_nodelay(true);
-        Self { tcp, tls: None, unsent: Vec::new() }
+        Self { tcp, tls: None, unsent: Vec::new(), deadline: None }
     }
 
-    /// Time the next receiving or sending may take before it fails with `TimedOut`.
-    pub fn set_deadline(&self, wait: Duration) {
-        let wait = Some(wait.max(Duration::from_millis(1)));
-        // Only a zero duration is refused.
-        let _ = self.tcp.set_read_timeout(wait);
-        let _ = self.tcp.set_write_timeout(wait);
+    /// All that is received and sent from now on must be done in `wait`, or fails with `TimedOut`; until the next call of this. Without
+    /// one there is no deadline.
+    ///
+    /// Past the deadline nothing is received, and what the socket takes at once is still sent: the last words of a session that timed
+    /// out. A receiving or sending that was given up halfway keeps its timer: if the next deadline is earlier, it may be noticed as
+    /// late as the old one.
+    pub fn set_deadline(&mut self, wait: Duration) {
+        self.deadline = Instant::now().checked_add(wait);
     }
 
     /// The socket's number, as long as the stream lives.
@@ -79,9 +85,24 @@ impl Stream {
         poll_fn(|cx| with_place(&mut |place| self.poll_receive(cx, place))).await
     }
 
+    /// Receives until `place` is full.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive), and `UnexpectedEof` if the peer closes before.
+    pub async fn receive_exact(&mut self, place: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < place.len() {
+            match self.receive(|read| read(place.get_mut(filled..).unwrap_or_default())).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                received => filled += received,
+            }
+        }
+        Ok(())
+    }
+
     fn poll_receive(&mut self, cx: &mut Context<'_>, place: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.tls.is_none() {
-            return Pin::new(&mut self.tcp).poll_read(cx, place);
+            return poll_read(&mut self.tcp, cx, place, self.deadline);
         }
         loop {
             if let Some(tls) = self.tls.as_mut() {
@@ -104,7 +125,7 @@ impl Stream {
     /// Takes ciphertext from the socket into the TLS machine and sends what the machine wants to say.
     fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let received = CIPHERTEXT.with_borrow_mut(|ciphertext| {
-            let received = std::task::ready!(Pin::new(&mut self.tcp).poll_read(cx, ciphertext))?;
+            let received = std::task::ready!(poll_read(&mut self.tcp, cx, ciphertext, self.deadline))?;
             let mut rest = ciphertext.get(..received).unwrap_or_default();
             let Some(tls) = self.tls.as_mut() else { return Poll::Ready(Ok(received)) };
             while !rest.is_empty() {
@@ -113,26 +134,26 @@ impl Stream {
                 }
                 if let Err(error) = tls.process_new_packets() {
                     // The alert is worth a try; the connection ends either way.
-                    let _ = self.poll_flush_records(cx);
+                    let _ = self.poll_flush_records(cx, None);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
                 }
             }
             Poll::Ready(Ok(received))
         });
         if let Poll::Ready(Ok(_)) = received {
-            // What does not go out now goes out with the next sending; a handshake waits for it in `handshake`.
-            if let Poll::Ready(Err(error)) = self.poll_flush_records(cx) {
+            // What does not go out now goes out with the next sending, which has the deadline; a handshake waits for it in `handshake`.
+            if let Poll::Ready(Err(error)) = self.poll_flush_records(cx, None) {
                 return Poll::Ready(Err(error));
             }
         }
         received
     }
 
-    /// Sends what the TLS machine wants to say.
-    fn poll_flush_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Sends what the TLS machine wants to say. Without a deadline no timer is left behind if the socket does not take it now.
+    fn poll_flush_records(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<io::Result<()>> {
         loop {
             if !self.unsent.is_empty() {
-                let sent = std::task::ready!(Pin::new(&mut self.tcp).poll_write(cx, &self.unsent))?;
+                let sent = std::task::ready!(poll_write(&mut self.tcp, cx, &self.unsent, deadline))?;
                 self.unsent.drain(..sent);
                 continue;
             }
@@ -145,7 +166,7 @@ impl Stream {
                 while tls.wants_write() {
                     tls.write_tls(outgoing)?;
                 }
-                let sent = match Pin::new(&mut self.tcp).poll_write(cx, outgoing) {
+                let sent = match poll_write(&mut self.tcp, cx, outgoing, deadline) {
                     Poll::Ready(sent) => sent?,
                     Poll::Pending => 0,
                 };
@@ -170,7 +191,7 @@ impl Stream {
             }
             bytes = bytes.get(sent..).unwrap_or_default();
         }
-        poll_fn(|cx| self.poll_flush_records(cx)).await
+        poll_fn(|cx| self.poll_flush_records(cx, self.deadline)).await
     }
 
     /// Takes as many bytes as socket or TLS machine will have now.
@@ -179,12 +200,12 @@ impl Stream {
             return Poll::Ready(Ok(0));
         }
         if self.tls.is_none() {
-            return Pin::new(&mut self.tcp).poll_write(cx, bytes);
+            return poll_write(&mut self.tcp, cx, bytes, self.deadline);
         }
-        std::task::ready!(self.poll_flush_records(cx))?;
+        std::task::ready!(self.poll_flush_records(cx, self.deadline))?;
         let Some(tls) = self.tls.as_mut() else { return Poll::Ready(Ok(0)) };
         let taken = tls.writer().write(bytes)?;
-        match self.poll_flush_records(cx) {
+        match self.poll_flush_records(cx, self.deadline) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(taken)),
         }
@@ -213,7 +234,7 @@ impl Stream {
     async fn handshake(&mut self, connection: rustls::Connection) -> io::Result<()> {
         self.tls = Some(Box::new(connection));
         while self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
-            poll_fn(|cx| self.poll_flush_records(cx)).await?;
+            poll_fn(|cx| self.poll_flush_records(cx, self.deadline)).await?;
             if !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
                 break;
             }
@@ -221,7 +242,7 @@ impl Stream {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        poll_fn(|cx| self.poll_flush_records(cx)).await
+        poll_fn(|cx| self.poll_flush_records(cx, self.deadline)).await
     }
 
     /// Protocol version and cipher suite, for the Received field; empty without TLS.
@@ -237,10 +258,241 @@ impl Stream {
     pub async fn close(&mut self, all_read: bool) {
         if let Some(tls) = self.tls.as_mut() {
             tls.send_close_notify();
-            let _ = poll_fn(|cx| Poll::Ready(self.poll_flush_records(cx))).await;
+            let _ = poll_fn(|cx| Poll::Ready(self.poll_flush_records(cx, None))).await;
         }
         if !all_read {
             let _ = self.tcp.shutdown(std::net::Shutdown::Write).await;
         }
+    }
+}
+
+/// What is left until `deadline`; nothing without one.
+fn left(deadline: Option<Instant>) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+}
+
+/// glommio's own timer has fired (the kernel's ETIMEDOUT is the end of the connection).
+fn is_timer(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+}
+
+/// Reads, and is woken at `deadline`. Costs one look at the clock (no system call) more than glommio's reading.
+///
+/// glommio starts a timer when an operation first has to wait, keeps it until bytes have come or it has fired, and takes no notice of a
+/// timeout set in between. So a timer that fires early belongs to an operation that was given up, and the next is started with what is left.
+fn poll_read(tcp: &mut TcpStream, cx: &mut Context<'_>, place: &mut [u8], deadline: Option<Instant>) -> Poll<io::Result<usize>> {
+    loop {
+        let left = left(deadline);
+        if left == Some(Duration::ZERO) {
+            // glommio forgets a timer that has fired only when it is polled; nothing is taken from the socket.
+            let _ = tcp.set_read_timeout(None);
+            let _ = Pin::new(&mut *tcp).poll_read(cx, &mut []);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        // Only a zero duration is refused.
+        let _ = tcp.set_read_timeout(left);
+        match std::task::ready!(Pin::new(&mut *tcp).poll_read(cx, place)) {
+            Err(error) if is_timer(&error) => {}
+            received => return Poll::Ready(received),
+        }
+    }
+}
+
+/// Writes, and is woken at `deadline`; past it, only what the socket takes at once. For the rest see [`poll_read`].
+fn poll_write(tcp: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8], deadline: Option<Instant>) -> Poll<io::Result<usize>> {
+    loop {
+        let left = left(deadline);
+        let is_past = left == Some(Duration::ZERO);
+        let _ = tcp.set_write_timeout(left.filter(|_| !is_past));
+        match Pin::new(&mut *tcp).poll_write(cx, bytes) {
+            Poll::Pending if is_past => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(Err(error)) if is_timer(&error) && !is_past => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glommio::net::TcpListener;
+    use std::future::Future;
+    use std::net::SocketAddr;
+    use std::net::TcpStream as Peer;
+    use std::thread::JoinHandle;
+
+    const DEADLINE: Duration = Duration::from_millis(300);
+    const TRICKLE: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Runs `ours` with a stream whose other end `peer` has, on a thread; gives what both say.
+    fn converse<T: Send + 'static, F: Future>(
+        peer: impl FnOnce(Peer) -> T + Send + 'static,
+        ours: impl FnOnce(Stream) -> F,
+    ) -> (T, F::Output) {
+        glommio::LocalExecutor::default().run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address: SocketAddr = listener.local_addr().unwrap();
+            let peer: JoinHandle<T> = std::thread::spawn(move || peer(Peer::connect(address).unwrap()));
+            let result = ours(Stream::accepted(listener.accept().await.unwrap())).await;
+            (peer.join().unwrap(), result)
+        })
+    }
+
+    /// Sends byte by byte; gives how many were not sent before the connection broke.
+    fn trickle(peer: &mut Peer, bytes: &[u8]) -> usize {
+        peer.set_nodelay(true).unwrap();
+        for (sent, byte) in bytes.iter().enumerate() {
+            if peer.write_all(&[*byte]).is_err() {
+                return bytes.len() - sent;
+            }
+            std::thread::sleep(TRICKLE);
+        }
+        0
+    }
+
+    fn is_timed_out<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| is_timer(&error))
+    }
+
+    fn client() -> rustls::ClientConnection {
+        let name = rustls::pki_types::ServerName::try_from("mx.example").unwrap();
+        rustls::ClientConnection::new(tls::opportunistic_client_config().unwrap(), name).unwrap()
+    }
+
+    fn server() -> std::sync::Arc<rustls::ServerConfig> {
+        let made = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
+        tls::server_config(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap()
+    }
+
+    #[test]
+    fn a_trickled_handshake_ends_at_the_deadline() {
+        let peer = |mut peer: Peer| {
+            let mut hello = Vec::new();
+            client().write_tls(&mut hello).unwrap();
+            trickle(&mut peer, &hello)
+        };
+        let (unsent, result) = converse(peer, |mut stream| async move {
+            stream.set_deadline(DEADLINE);
+            stream.accept_tls(&server()).await
+        });
+        assert!(is_timed_out(result));
+        assert!(unsent > 0);
+    }
+
+    #[test]
+    fn a_trickled_record_ends_at_the_deadline() {
+        let peer = |mut peer: Peer| {
+            let mut tls = client();
+            tls.complete_io(&mut peer).unwrap();
+            tls.writer().write_all(&[b'x'; 1000]).unwrap();
+            let mut record = Vec::new();
+            tls.write_tls(&mut record).unwrap();
+            trickle(&mut peer, &record)
+        };
+        let (unsent, result) = converse(peer, |mut stream| async move {
+            stream.set_deadline(LONG);
+            stream.accept_tls(&server()).await.unwrap();
+            stream.set_deadline(DEADLINE);
+            let mut place = [0; 2000];
+            stream.receive(|read| read(&mut place)).await
+        });
+        assert!(is_timed_out(result));
+        assert!(unsent > 0);
+    }
+
+    /// Takes a little at a time until the connection ends or all of `bytes` are there; gives what is missing.
+    fn sip(mut peer: impl Read, bytes: usize) -> usize {
+        let (mut taken, mut place) = (0, [0; 32 * 1024]);
+        while taken < bytes {
+            match peer.read(&mut place) {
+                Ok(0) | Err(_) => break,
+                Ok(length) => taken += length,
+            }
+            std::thread::sleep(TRICKLE / 4);
+        }
+        bytes - taken
+    }
+
+    /// More than the two sockets keep.
+    const MANY_BYTES: usize = 64 << 20;
+
+    #[test]
+    fn a_peer_that_takes_little_at_a_time_is_left_at_the_deadline() {
+        let (missing, result) = converse(
+            |peer| sip(peer, MANY_BYTES),
+            |mut stream| async move {
+                stream.set_deadline(DEADLINE);
+                let result = stream.send(&vec![b'x'; MANY_BYTES]).await;
+                // What the kernel still has is not for the peer to take its time with.
+                stream.tcp.shutdown(std::net::Shutdown::Both).await.unwrap();
+                result
+            },
+        );
+        assert!(is_timed_out(result));
+        assert!(missing > 0);
+    }
+
+    #[test]
+    fn a_peer_that_takes_little_at_a_time_is_left_under_tls_too() {
+        let peer = |mut peer: Peer| {
+            let mut tls = client();
+            tls.complete_io(&mut peer).unwrap();
+            sip(rustls::StreamOwned::new(tls, peer), MANY_BYTES)
+        };
+        let (missing, result) = converse(peer, |mut stream| async move {
+            stream.set_deadline(LONG);
+            stream.accept_tls(&server()).await.unwrap();
+            stream.set_deadline(DEADLINE);
+            let result = stream.send(&vec![b'x'; MANY_BYTES]).await;
+            stream.tcp.shutdown(std::net::Shutdown::Both).await.unwrap();
+            result
+        });
+        assert!(is_timed_out(result));
+        assert!(missing > 0);
+    }
+
+    #[test]
+    fn past_the_deadline_last_words_are_sent_and_nothing_is_received() {
+        let peer = |mut peer: Peer| {
+            peer.write_all(b"QUIT\r\n").unwrap();
+            let mut reply = String::new();
+            peer.read_to_string(&mut reply).unwrap();
+            reply
+        };
+        let (reply, ()) = converse(peer, |mut stream| async move {
+            let mut place = [0; 1];
+            stream.set_deadline(LONG);
+            stream.receive_exact(&mut place).await.unwrap();
+            stream.set_deadline(Duration::ZERO);
+            assert!(is_timed_out(stream.receive(|read| read(&mut place)).await));
+            stream.send(b"421 4.4.2 Bye\r\n").await.unwrap();
+            // Nothing was taken from the socket either.
+            stream.set_deadline(LONG);
+            let mut rest = [0; 5];
+            stream.receive_exact(&mut rest).await.unwrap();
+            assert_eq!(&rest, b"UIT\r\n");
+        });
+        assert_eq!(reply, "421 4.4.2 Bye\r\n");
+    }
+
+    #[test]
+    fn the_deadline_of_a_receiving_that_was_given_up_is_not_the_next_ones() {
+        let peer = |mut peer: Peer| {
+            std::thread::sleep(DEADLINE);
+            peer.write_all(b"x").unwrap();
+        };
+        let ((), result) = converse(peer, |mut stream| async move {
+            let mut place = [0; 1];
+            stream.set_deadline(DEADLINE / 3);
+            let given_up = async {
+                glommio::timer::sleep(DEADLINE / 10).await;
+                Ok(())
+            };
+            futures_lite::future::or(stream.receive_exact(&mut place), given_up).await.unwrap();
+            stream.set_deadline(LONG);
+            stream.receive_exact(&mut place).await
+        });
+        result.unwrap();
     }
 }

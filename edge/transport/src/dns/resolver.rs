@@ -197,17 +197,12 @@ async fn ask(flight: &mut Flight, server: SocketAddr, transport: Transport, pack
         }
         return;
     }
-    let until = Instant::now() + wait;
     let Ok(exchange) = UdpExchange::send(server, packet, wait).await else { return flight.handle_failure() };
     loop {
         match exchange.receive().await {
-            // Somebody else's packets must not keep us waiting longer.
-            Ok(response) if Instant::now() < until => {
-                if flight.handle_response(&response) {
-                    return;
-                }
-            }
-            Ok(_) | Err(_) => return flight.handle_failure(),
+            Ok(response) if flight.handle_response(&response) => return,
+            Ok(_) => {}
+            Err(_) => return flight.handle_failure(),
         }
     }
 }
