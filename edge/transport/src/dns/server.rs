@@ -101,6 +101,8 @@ impl DnsServer {
                     continue;
                 }
             };
+            // Receiving does not wait while datagrams wait: mail must have its turn in a flood.
+            glommio::yield_if_needed().await;
             let query = packet.get(..length).unwrap_or_default();
             // A source port of 0 cannot be answered.
             if client.port() == 0 {
