@@ -5,6 +5,7 @@ use postring_control::{ChildSender, Counter, Gauge, StatsPage};
 use postring_journal::{CommitError, Durable, Journal, JournalConfig, Record, Replayed};
 use postring_mail::work::Refusal;
 use postring_maildir::Volume;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
@@ -13,8 +14,13 @@ use std::time::{Duration, Instant};
 /// How long a segment that could not be put aside is left alone.
 const RETIRE_AGAIN: Duration = Duration::from_secs(60);
 
+/// Time for an earlier process to drain.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+const LOCK_LOOK: Duration = Duration::from_millis(50);
+
 /// See the module.
 pub(crate) struct Ledger {
+    _lock: File,
     journal: Journal,
     /// Where the records' effects are.
     root: PathBuf,
@@ -37,6 +43,7 @@ impl Ledger {
         replay: impl FnMut(Replayed<'_>) -> Result<(), String>,
         synced: impl Fn(u64, io::Result<()>) -> bool + Send + 'static,
     ) -> Result<Self, String> {
+        let lock = lock(folder)?;
         // Before the replay: what it takes for there may be what the kernel fails to write a moment later.
         let volume = Volume::open(root).map_err(|error| format!("{}: {error}", root.display()))?;
         let mut journal = Journal::open(folder, config, replay).map_err(|error| error.to_string())?;
@@ -59,7 +66,16 @@ impl Ledger {
                 }
             })
             .map_err(|error| format!("no thread for the journal in {}: {error}", folder.display()))?;
-        Ok(Self { journal, root: root.to_owned(), requests, syncing: None, retire_at: Instant::now(), applied_lsn: 0, control })
+        Ok(Self {
+            _lock: lock,
+            journal,
+            root: root.to_owned(),
+            requests,
+            syncing: None,
+            retire_at: Instant::now(),
+            applied_lsn: 0,
+            control,
+        })
     }
 
     /// Writes a batch; after it, and only then, it may be acknowledged. A failure is an alarm, once.
@@ -143,6 +159,22 @@ fn distrust_all(folder: &Path) {
             );
         }
     }
+}
+
+/// One process a journal: one whose supervisor was killed may still be draining while its successor starts.
+fn lock(folder: &Path) -> Result<File, String> {
+    let path = folder.join("lock");
+    let wrong = |error: io::Error| format!("{}: {error}", path.display());
+    std::fs::create_dir_all(folder).map_err(wrong)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(wrong)?;
+    let until = Instant::now() + LOCK_WAIT;
+    while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= until {
+            return Err(format!("another process still works with the journal in {}; end it first", folder.display()));
+        }
+        std::thread::sleep(LOCK_LOOK);
+    }
+    Ok(file)
 }
 
 /// What a producer hears of a commit that failed.

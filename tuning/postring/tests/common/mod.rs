@@ -165,6 +165,12 @@ impl System {
         let _ = self.process.take().unwrap().wait();
     }
 
+    /// kill -9 of the supervisor alone: its children notice and end.
+    pub fn kill_supervisor(&mut self) {
+        signal(self.supervisor(), rustix::process::Signal::KILL);
+        let _ = self.process.take().unwrap().wait();
+    }
+
     pub fn smtp(&self) -> Smtp {
         Smtp::connect(self.base + 25).unwrap()
     }
