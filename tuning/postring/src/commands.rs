@@ -116,11 +116,17 @@ fn open(config: &Config) -> Result<Directory, String> {
     Directory::open(&config.server.data.join("directory.sqlite")).map_err(|error| error.to_string())
 }
 
+/// Time for the shards to take what was handed to them; they need milliseconds.
+const TAKEN_WAIT: Duration = Duration::from_millis(200);
+
 /// Waits until the running system works with what was changed.
 fn apply(config: &Config) -> Result<(), String> {
     if supervisor::ask(&config.server.data, &["directory"])?.is_none() {
         println!("(nothing runs on this data folder; it takes effect at the next start)");
+        return Ok(());
     }
+    // It is handed out; every shard takes it at its next turn. What the operator does next shall find it there.
+    std::thread::sleep(TAKEN_WAIT);
     Ok(())
 }
 
