@@ -47,8 +47,6 @@ pub const DATA_TOTAL_WAIT_MS: u64 = 1_800_000;
 pub const REPLY_TAKEN_WAIT_MS: u64 = 60_000;
 /// Time for a TLS handshake.
 pub const TLS_HANDSHAKE_WAIT_MS: u64 = 30_000;
-/// Time for the answer to a question of a session (DNS, directory, password) before it counts as a temporary failure.
-pub const ANSWER_WAIT_MS: u64 = 20_000;
 
 /// Time a scan may take before its slot is given to another worker.
 pub const SCAN_WAIT_MS: u64 = 10_000;
@@ -59,8 +57,6 @@ pub const STORE_WAIT_MS: u64 = 60_000;
 
 /// Connections at once, for one shard.
 pub const CONNECTIONS_PER_SHARD_MAX: usize = 40_000;
-/// Connections at once from one address, for one shard (Postfix: smtpd_client_connection_count_limit 50; we count per shard).
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 5_000;
 
 /// Bytes at the start of a slot that hold the envelope, and before the body the trace header fields.
 pub const SLOT_HEAD_BYTES: usize = 16 * 1024;

@@ -12,13 +12,7 @@
 //! before it, ending where it begins, so that the finished message is one contiguous range that scanner and
 //! journal read where it lies. Fields added later (X-Spam-...) go before the ones already there.
 
-use crate::limits::{ENVELOPE_BYTES_MAX, SLOT_HEAD_BYTES, TRACE_BYTES_MAX};
-
-/// Where the message begins in a slot whose trace fields take `trace_bytes`; `None` if they do not fit.
-#[must_use]
-pub fn message_offset(trace_bytes: usize) -> Option<usize> {
-    (trace_bytes <= TRACE_BYTES_MAX).then(|| SLOT_HEAD_BYTES - trace_bytes)
-}
+use crate::limits::{ENVELOPE_BYTES_MAX, SLOT_HEAD_BYTES};
 
 /// Puts header fields before the message that begins at `message_offset`; gives the new beginning.
 ///
