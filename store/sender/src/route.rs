@@ -296,7 +296,13 @@ mod tests {
 
     fn answer(owner: &Name, rtype: Rtype, rdata: Vec<Vec<u8>>) -> Answer {
         let record = |rdata: Vec<u8>| Record { name: owner.clone(), rtype, ttl: 60, rdata: rdata.into() };
-        Answer { rcode: Rcode::NOERROR, records: rdata.into_iter().map(record).collect(), authority: Vec::new(), ttl: 60 }
+        Answer {
+            rcode: Rcode::NOERROR,
+            records: rdata.into_iter().map(record).collect(),
+            authority: Vec::new(),
+            ttl: 60,
+            security: postring_dns::dnssec::Security::Unchecked,
+        }
     }
 
     fn nxdomain() -> Answer {

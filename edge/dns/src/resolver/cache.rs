@@ -176,6 +176,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dnssec::Security;
     use crate::record::Record;
     use crate::types::Rcode;
 
@@ -185,7 +186,7 @@ mod tests {
 
     fn positive(text: &str, ttl: u32) -> Answer {
         let record = Record { name: name(text), rtype: Rtype::A, ttl, rdata: [192, 0, 2, 1].into() };
-        Answer { rcode: Rcode::NOERROR, records: vec![record], authority: Vec::new(), ttl }
+        Answer { rcode: Rcode::NOERROR, records: vec![record], authority: Vec::new(), ttl, security: Security::Unchecked }
     }
 
     #[test]

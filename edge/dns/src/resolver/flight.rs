@@ -9,6 +9,7 @@
 //! who cannot see the packets has to guess about 30 bits (RFC 5452 section 9).
 
 use super::Answer;
+use crate::dnssec::Security;
 use crate::message::ResponseView;
 use crate::name::Name;
 use crate::query::write_query;
@@ -138,7 +139,7 @@ impl Flight {
             if own.iter().any(wanted) {
                 records.extend(own.into_iter().filter(wanted));
                 let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(0);
-                return Answer { rcode: Rcode::NOERROR, records, authority: Vec::new(), ttl };
+                return Answer { rcode: Rcode::NOERROR, records, authority: Vec::new(), ttl, security: Security::Unchecked };
             }
             let Some(alias) = own.into_iter().find(|record| record.rtype == Rtype::CNAME) else { break };
             let Ok(target) = Name::from_wire(&alias.rdata) else { break };
@@ -152,7 +153,7 @@ impl Flight {
             .find(|record| record.rtype == Rtype::SOA && crate::name::is_within(owner.wire(), record.name.to_key().wire()));
         let ttl = soa.as_ref().map_or(0, |soa| negative_ttl(soa.ttl, &soa.rdata));
         let ttl = records.iter().map(|record| record.ttl).fold(ttl, u32::min);
-        Answer { rcode: view.rcode, records, authority: soa.into_iter().collect(), ttl }
+        Answer { rcode: view.rcode, records, authority: soa.into_iter().collect(), ttl, security: Security::Unchecked }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names that must not leave the machine: static hosts, `localhost`, and the zones of RFC 6303 and RFC 6761.
 
 use super::Answer;
+use crate::dnssec::Security;
 use crate::name::{Name, reverse, suffixes};
 use crate::record::{Rdata, Record};
 use crate::types::{Rcode, Rtype};
@@ -76,7 +77,7 @@ impl LocalZones {
     /// The answer, if the name is local; `key` in lower case.
     #[must_use]
     pub fn answer(&self, key: &Name, rtype: Rtype) -> Option<Answer> {
-        let answer = |rcode, records| Answer { rcode, records, authority: Vec::new(), ttl: TTL };
+        let answer = |rcode, records| Answer { rcode, records, authority: Vec::new(), ttl: TTL, security: Security::Unchecked };
         if let Some(sets) = self.hosts.get(key) {
             let own = sets.iter().filter(|(own, _)| *own == rtype);
             let records = own.map(|(rtype, rdata)| Record { name: key.clone(), rtype: *rtype, ttl: TTL, rdata: rdata.clone() });

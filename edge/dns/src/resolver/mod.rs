@@ -10,6 +10,7 @@ pub use cache::{Cache, CacheConfig};
 pub use flight::{Flight, FlightStep, fuzz_flight};
 pub use local::LocalZones;
 
+use crate::dnssec::Security;
 use crate::hosted::Hosted;
 use crate::name::Name;
 use crate::record::Record;
@@ -27,13 +28,15 @@ pub struct Answer {
     pub authority: Vec<Record>,
     /// Seconds it may be kept.
     pub ttl: u32,
+    /// What validation said.
+    pub security: Security,
 }
 
 impl Answer {
     /// Nobody could say: a temporary failure of whatever asked.
     #[must_use]
     pub fn failure(ttl: u32) -> Self {
-        Self { rcode: Rcode::SERVFAIL, records: Vec::new(), authority: Vec::new(), ttl }
+        Self { rcode: Rcode::SERVFAIL, records: Vec::new(), authority: Vec::new(), ttl, security: Security::Unchecked }
     }
 
     /// True if it says nothing about the name.
@@ -84,5 +87,5 @@ pub fn answer_of_hosted(hosted: &Hosted, name: &Name, rtype: Rtype) -> Option<(A
     let records: Vec<Record> = found.answer.iter().flat_map(flatten).collect();
     let authority: Vec<Record> = found.authority.iter().flat_map(flatten).collect();
     let ttl = records.iter().chain(&authority).map(|record| record.ttl).min().unwrap_or(0);
-    Some((Answer { rcode: found.rcode, records, authority, ttl }, found.leads_to))
+    Some((Answer { rcode: found.rcode, records, authority, ttl, security: Security::Unchecked }, found.leads_to))
 }
