@@ -12,6 +12,7 @@ pub mod list;
 pub mod message;
 pub mod name;
 pub mod query;
+mod rdata;
 pub mod record;
 pub mod resolver;
 pub mod responder;

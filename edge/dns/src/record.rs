@@ -1,10 +1,12 @@
 //! Records and sets of them, and where names lie in their data.
 
-use crate::name::{Name, write_text};
+use crate::name::Name;
 use crate::types::Rtype;
 use crate::wire::Reader;
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use crate::rdata::rdata_text;
 
 /// Record data in uncompressed wire form.
 pub type Rdata = Box<[u8]>;
@@ -113,77 +115,4 @@ fn character_strings(rdata: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[must_use]
 pub fn negative_ttl(ttl: u32, soa_rdata: &[u8]) -> u32 {
     soa_rdata.last_chunk().map_or(0, |minimum| u32::from_be_bytes(*minimum).min(ttl))
-}
-
-/// Data as text, in the form of a master file; types without a form of their own as RFC 3597 section 5 says.
-#[must_use]
-pub fn rdata_text(rtype: Rtype, rdata: &[u8]) -> String {
-    known_text(rtype, rdata).unwrap_or_else(|| format!("\\# {} {}", rdata.len(), hex(rdata)).trim_end().to_owned())
-}
-
-fn known_text(rtype: Rtype, rdata: &[u8]) -> Option<String> {
-    use std::fmt::Write;
-    let mut out = String::new();
-    let mut reader = Reader::new(rdata, 0);
-    match rtype {
-        Rtype::A | Rtype::AAAA => return address(rdata).map(|address| address.to_string()),
-        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME => write_text(reader.plain_name()?, &mut out).ok()?,
-        Rtype::MX => {
-            write!(out, "{} ", reader.u16()?).ok()?;
-            write_text(reader.plain_name()?, &mut out).ok()?;
-        }
-        Rtype::SRV => {
-            write!(out, "{} {} {} ", reader.u16()?, reader.u16()?, reader.u16()?).ok()?;
-            write_text(reader.plain_name()?, &mut out).ok()?;
-        }
-        Rtype::SOA => {
-            write_text(reader.plain_name()?, &mut out).ok()?;
-            out.push(' ');
-            write_text(reader.plain_name()?, &mut out).ok()?;
-            for _ in 0..5 {
-                write!(out, " {}", reader.u32()?).ok()?;
-            }
-        }
-        Rtype::TXT | Rtype::HINFO => {
-            let quoted: Vec<String> = character_strings(rdata).map(quoted).collect();
-            return Some(quoted.join(" "));
-        }
-        Rtype::CAA => {
-            let [flags, length] = *reader.bytes(2)?.first_chunk::<2>()?;
-            let tag = std::str::from_utf8(reader.bytes(length.into())?).ok()?;
-            return Some(format!("{flags} {tag} {}", quoted(rdata.get(reader.position()..)?)));
-        }
-        Rtype::TLSA | Rtype::SMIMEA => {
-            let [usage, selector, matching] = *reader.bytes(3)?.first_chunk()?;
-            return Some(format!("{usage} {selector} {matching} {}", hex(rdata.get(3..)?)));
-        }
-        Rtype::SSHFP => {
-            let [algorithm, kind] = *reader.bytes(2)?.first_chunk()?;
-            return Some(format!("{algorithm} {kind} {}", hex(rdata.get(2..)?)));
-        }
-        Rtype::DS => {
-            let tag = reader.u16()?;
-            let [algorithm, kind] = *reader.bytes(2)?.first_chunk()?;
-            return Some(format!("{tag} {algorithm} {kind} {}", hex(rdata.get(4..)?)));
-        }
-        _ => return None,
-    }
-    (reader.position() == rdata.len()).then_some(out)
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02X}")).collect()
-}
-
-fn quoted(string: &[u8]) -> String {
-    let mut out = String::from("\"");
-    for &byte in string {
-        match byte {
-            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
-            b' '..=b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("\\{byte:03}")),
-        }
-    }
-    out.push('"');
-    out
 }

@@ -28,6 +28,10 @@ impl<'a> Reader<'a> {
         Some(bytes)
     }
 
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.bytes(1)?.first().copied()
+    }
+
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.bytes(2)?.first_chunk().map(|word| u16::from_be_bytes(*word))
     }

@@ -1,9 +1,10 @@
-//! Reads a zone from a master file (RFC 1035 section 5, `$TTL` of RFC 2308 section 4).
+//! Reads a zone from a master file (RFC 1035 section 5, `$TTL` of RFC 2308 section 4, `$GENERATE` of BIND).
 
-use super::rdata;
+use super::generate::{self, GENERATED_MAX, Series};
 use super::text::{Entry, Word, next_entry, seconds};
 use super::{Zone, ZoneBuilder};
 use crate::name::{Name, is_within};
+use crate::rdata;
 use crate::types::Rtype;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,7 @@ struct Parser<'r> {
     read: &'r mut dyn FnMut(&Path) -> std::io::Result<String>,
     zone: ZoneBuilder,
     files: usize,
+    generated: u64,
 }
 
 /// Reads the zone `origin` from the file at `path`. Files are read by `read`; `$INCLUDE` is relative to the including file.
@@ -54,7 +56,7 @@ pub fn parse_zone(
     path: &Path,
     read: &mut dyn FnMut(&Path) -> std::io::Result<String>,
 ) -> Result<Zone, ZoneFileError> {
-    let mut parser = Parser { read, zone: ZoneBuilder::new(origin), files: 0 };
+    let mut parser = Parser { read, zone: ZoneBuilder::new(origin), files: 0, generated: 0 };
     let mut state = State { origin: origin.clone(), owner: None, ttl_default: None, ttl_last: None };
     parser.file(path, &mut state, 0)?;
     parser.zone.finish().map_err(|text| ZoneFileError { place: path.display().to_string(), text })
@@ -84,9 +86,27 @@ impl Parser<'_> {
                     self.file(&file, state, depth + 1)?;
                     (state.origin, state.owner) = before;
                 }
+                Some("GENERATE") => self.generate(&entry, state).map_err(|text| wrong((entry.line, text)))?,
                 Some(directive) => set(directive, &entry, state).map_err(|text| wrong((entry.line, text)))?,
                 None => self.record(&entry, state).map_err(|text| wrong((entry.line, text)))?,
             }
+        }
+        Ok(())
+    }
+
+    fn generate(&mut self, entry: &Entry<'_>, state: &mut State) -> Result<(), String> {
+        let series = Series::parse(argument(entry, "range")?)?;
+        self.generated += series.count();
+        if self.generated > GENERATED_MAX {
+            return Err(format!("$GENERATE makes more than {GENERATED_MAX} records of this zone"));
+        }
+        let template = entry.words.get(2..).filter(|words| words.len() >= 3);
+        let template = template.ok_or("$GENERATE wants a range, an owner, a type and data")?;
+        for number in series.numbers() {
+            let line = generate::line(template, number)?;
+            let parsed = next_entry(&mut line.as_str(), &mut 1).map_err(|(_, text)| text)?;
+            let generated = parsed.ok_or("$GENERATE makes an empty line")?;
+            self.record(&generated, state).map_err(|text| format!("number {number}: {text}"))?;
         }
         Ok(())
     }
@@ -152,7 +172,7 @@ fn set(directive: &str, entry: &Entry<'_>, state: &mut State) -> Result<(), Stri
             let text = argument(entry, "time")?;
             state.ttl_default = Some(seconds(text).ok_or_else(|| format!("\"{text}\" is no time (seconds, or like 1h30m)"))?);
         }
-        _ => return Err(format!("${directive} is not known; $ORIGIN, $TTL and $INCLUDE are")),
+        _ => return Err(format!("${directive} is not known; $ORIGIN, $TTL, $INCLUDE and $GENERATE are")),
     }
     match entry.words.get(2) {
         Some(Word { text, .. }) => Err(format!("\"{text}\" is too much behind ${directive}")),
@@ -217,6 +237,18 @@ mod tests {
     }
 
     #[test]
+    fn series_of_records() {
+        let zone = parse(&[(
+            "d/z",
+            &format!("{HEAD}$GENERATE 1-254/2 host-${{0,3}} 30 IN A 192.0.2.$\n$GENERATE 1-2 $ CNAME host-00$\n"),
+        )])
+        .unwrap();
+        assert_eq!(zone.record_count(), 2 + 127 + 2);
+        let found = zone.answer(&Name::absolute("host-253.ex.org").unwrap(), Rtype::A);
+        assert_eq!(found.answer.first().map(|placed| placed.set.ttl), Some(30));
+    }
+
+    #[test]
     fn errors_are_one_line_with_file_and_line() {
         for (body, expected) in [
             ("a A 192.0.2.256\n", "d/z:4: \"192.0.2.256\" is no IPv4 address of a A record"),
@@ -234,7 +266,11 @@ mod tests {
             ("a CH TXT x\n", "d/z:4: class CH: only IN is served"),
             ("a TYPE99 \\# 3 0102\n", "d/z:4: \\# says 3 octets, and 2 follow"),
             ("a TYPE1 \\# 3 010203\n", "d/z:4: the data is not that of a A record"),
-            ("a HTTPS 1 . alpn=h2\n", "d/z:4: the data of type HTTPS has no text form here; write it as"),
+            ("a LOC 1 2 3\n", "d/z:4: \"LOC\" is no record type"),
+            ("a TYPE29 1 2 3\n", "d/z:4: the data of type TYPE29 has no text form here; write it as"),
+            ("$GENERATE 1-300 a$ A 192.0.2.$\n", "d/z:4: number 256: \"192.0.2.256\" is no IPv4 address of a A record"),
+            ("$GENERATE 0-1048576 a$ A 192.0.2.1\n", "d/z:4: $GENERATE makes more than 1048576 records"),
+            ("$GENERATE 1-2 a$\n", "d/z:4: $GENERATE wants a range, an owner, a type and data"),
             ("$INCLUDE nothing\n", "d/nothing: cannot be read"),
             ("$INCLUDE loop\n", "d/loop:1: $INCLUDE deeper than 8 files"),
             ("$INCLUDE wide1\n", "d/wide7:7: $INCLUDE of more than 1000 files"),

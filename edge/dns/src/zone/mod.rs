@@ -4,13 +4,15 @@
 //! (RFC 4592 section 2.2.2), so a look-up knows the closest encloser by trying the suffixes of the name.
 
 mod file;
+mod generate;
 mod lookup;
-mod rdata;
 mod text;
 
 pub use file::{ZoneFileError, fuzz_zone_file, parse_zone};
 pub use lookup::{Placed, ZoneAnswer};
-pub(crate) use text::seconds;
+#[cfg(test)]
+pub(crate) use text::words_of;
+pub(crate) use text::{Word, seconds, unescape};
 
 use crate::name::{Name, parent, suffixes};
 use crate::record::{Rdata, RecordSet, negative_ttl};

@@ -153,6 +153,13 @@ pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
+/// The words of one entry, for tests.
+#[cfg(test)]
+pub(crate) fn words_of(text: &str) -> Vec<Word<'_>> {
+    let (mut rest, mut line) = (text, 1);
+    next_entry(&mut rest, &mut line).unwrap().unwrap().words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
