@@ -1,12 +1,17 @@
 //! The SQLite side: what `postring domain|account|alias` write and the supervisor reads.
 
+use crate::dkim::DkimKey;
 use postring_mail::path;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The schema's version; another is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("schema-2.sql"));
+/// From version 1 to 2.
+const MIGRATION: &str =
+    concat!("ALTER TABLE domains ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;", include_str!("schema-2.sql"));
 
 /// The open database.
 #[derive(Debug)]
@@ -74,6 +79,17 @@ pub struct AliasRow {
     pub target: String,
 }
 
+/// What a hosted domain's zone needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainRow {
+    /// Lower-cased.
+    pub name: String,
+    /// Seconds since 1970: its last change.
+    pub changed: u64,
+    /// Selectors and TXT records of its DKIM keys.
+    pub dkim: Vec<(String, String)>,
+}
+
 type Result<T> = std::result::Result<T, DirectoryError>;
 
 fn refused<T>(text: String) -> Result<T> {
@@ -92,9 +108,7 @@ impl Directory {
         let connection = Connection::open(path)?;
         let directory = Self { connection, path: path.to_owned() };
         directory.prepare()?;
-        directory
-            .connection
-            .execute_batch(&format!("BEGIN;{}PRAGMA user_version = {VERSION};COMMIT;", include_str!("schema.sql")))?;
+        directory.connection.execute_batch(&format!("BEGIN;{SCHEMA}PRAGMA user_version = {VERSION};COMMIT;"))?;
         Ok(directory)
     }
 
@@ -109,7 +123,11 @@ impl Directory {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         let directory = Self { connection, path: path.to_owned() };
         directory.prepare()?;
-        let version: i64 = directory.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let version = || directory.connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        if version()? == 1 {
+            directory.migrate()?;
+        }
+        let version = version()?;
         if version != VERSION {
             return refused(format!(
                 "{} is of version {version}, this program works with version {VERSION}; use the postring that made it",
@@ -117,6 +135,22 @@ impl Directory {
             ));
         }
         Ok(directory)
+    }
+
+    /// From version 1, in one transaction; one that has been done meanwhile by another program is left as it is.
+    fn migrate(&self) -> Result<()> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let version: i64 = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let done = if version == 1 {
+            self.connection.execute_batch(&format!("{MIGRATION}PRAGMA user_version = {VERSION};COMMIT"))
+        } else {
+            self.connection.execute_batch("COMMIT")
+        };
+        if done.is_err() {
+            // The first error is the one to say.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        Ok(done?)
     }
 
     fn prepare(&self) -> Result<()> {
@@ -144,8 +178,47 @@ impl Directory {
         if !path::is_domain(&name) {
             return refused(format!("\"{name}\" is no domain name; give something like example.org (IDN in its xn-- form)"));
         }
-        let added = self.connection.execute("INSERT OR IGNORE INTO domains (name) VALUES (?1)", [&name])?;
+        let added = self
+            .connection
+            .execute("INSERT OR IGNORE INTO domains (name, changed) VALUES (?1, ?2)", params![name, unix_seconds()])?;
         if added == 0 { refused(format!("the domain {name} is hosted already")) } else { Ok(()) }
+    }
+
+    /// Gives a domain a DKIM key; one with the same selector is replaced.
+    ///
+    /// # Errors
+    /// No such domain.
+    pub fn dkim_key_add(&self, domain: &str, key: &DkimKey) -> Result<()> {
+        let domain_id = self.domain_id(&domain.to_ascii_lowercase())?;
+        self.connection.execute(
+            "INSERT OR REPLACE INTO dkim_keys (domain_id, selector, algorithm, private_key, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![domain_id, key.selector, key.algorithm.name(), key.private_key_pem, key.record],
+        )?;
+        self.connection.execute("UPDATE domains SET changed = ?2 WHERE id = ?1", params![domain_id, unix_seconds()])?;
+        Ok(())
+    }
+
+    /// What the domains' zones need, by name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn domain_records(&self) -> Result<Vec<DomainRow>> {
+        let mut statement = self.connection.prepare(
+            "SELECT name, changed, selector, record FROM domains LEFT JOIN dkim_keys ON domain_id = id ORDER BY name, selector",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut domains: Vec<DomainRow> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            if domains.last().is_none_or(|last| last.name != name) {
+                let changed = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+                domains.push(DomainRow { name, changed, dkim: Vec::new() });
+            }
+            if let (Some(last), Some(selector), Some(record)) = (domains.last_mut(), row.get(2)?, row.get(3)?) {
+                last.dkim.push((selector, record));
+            }
+        }
+        Ok(domains)
     }
 
     /// Adds an account of a hosted domain; `password_hash` from [`crate::hash_password`]. Gives its id.
@@ -272,6 +345,11 @@ impl Directory {
             statement.query_map([], |row| Ok(AliasRow { local_part: row.get(0)?, domain: row.get(1)?, target: row.get(2)? }))?;
         Ok(rows.collect::<std::result::Result<_, _>>()?)
     }
+}
+
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Lower-cases and splits an address.

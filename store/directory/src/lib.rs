@@ -4,17 +4,19 @@
 //! every process maps: a look-up parses nothing, allocates nothing, and goes on while the database is locked or gone.
 
 mod database;
+mod dkim;
 mod map;
 mod newest;
 mod password;
 mod snapshot;
 
-pub use database::{AccountRow, AliasRow, Directory, DirectoryError};
+pub use database::{AccountRow, AliasRow, Directory, DirectoryError, DomainRow};
+pub use dkim::{DkimAlgorithm, DkimKey};
 pub use newest::Newest;
 pub use password::{hash_password, verify_password};
 #[doc(hidden)]
 pub use snapshot::fuzz_snapshot;
-pub use snapshot::{AccountView, Resolution, Snapshot, SnapshotError, Target, Targets, build, to_memfd};
+pub use snapshot::{AccountView, DomainView, Resolution, Snapshot, SnapshotError, Target, Targets, build, to_memfd};
 
 /// The store shard that owns an account: the one place that says so.
 ///

@@ -1,9 +1,10 @@
--- The directory: what is hosted here. Version 1 (PRAGMA user_version).
+-- The directory: what is hosted here. Version 2 (PRAGMA user_version).
 -- Names are stored lower-cased; one address is one row in `accounts` or one or more in `aliases`.
 
 CREATE TABLE domains (
     id      INTEGER PRIMARY KEY,
-    name    TEXT NOT NULL UNIQUE
+    name    TEXT NOT NULL UNIQUE,
+    changed INTEGER NOT NULL DEFAULT 0                 -- seconds since 1970: when something its zone holds has changed last
 ) STRICT;
 
 CREATE TABLE accounts (

@@ -3,7 +3,7 @@
 //! A look-up is one hash, a binary search over hashes, and a comparison of the name; no allocation. The bytes come from another
 //! process, so every offset is checked where it is used: a broken snapshot answers "unknown", it never panics.
 
-use crate::database::{Directory, DirectoryError};
+use crate::database::{Directory, DirectoryError, DomainRow};
 use crate::map::Sealed;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +11,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"PDIRECT\x01";
-const HEADER: usize = 64;
+const MAGIC: &[u8; 8] = b"PDIRECT\x02";
+const HEADER: usize = 16 + 8 * PARTS;
 const NAME_BYTES: usize = 32;
 const ACCOUNT_BYTES: usize = 48;
 const TARGET_BYTES: usize = 16;
+const DOMAIN_BYTES: usize = 24;
+const KEY_BYTES: usize = 16;
+/// Names, accounts, targets, domains, keys, texts.
+const PARTS: usize = 6;
 /// Aliases of aliases deeper than this are cut.
 const DEPTH_MAX: usize = 10;
 /// Targets of one address; more are cut.
@@ -40,7 +44,8 @@ fn hash(parts: &[&[u8]]) -> u64 {
 /// The database cannot be read.
 pub fn build(directory: &Directory) -> Result<(Vec<u8>, Vec<String>), DirectoryError> {
     let sequence = directory.change_sequence()?;
-    let (domains, accounts, aliases) = (directory.domains()?, directory.accounts()?, directory.aliases()?);
+    let (records, accounts, aliases) = (directory.domain_records()?, directory.accounts()?, directory.aliases()?);
+    let domains: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
     let mut warnings = Vec::new();
     let addresses: BTreeMap<String, u64> =
         accounts.iter().map(|account| (format!("{}@{}", account.local_part, account.domain), account.id)).collect();
@@ -48,7 +53,7 @@ pub fn build(directory: &Directory) -> Result<(Vec<u8>, Vec<String>), DirectoryE
     for alias in &aliases {
         alias_targets.entry(format!("{}@{}", alias.local_part, alias.domain)).or_default().push(alias.target.clone());
     }
-    let hosted: BTreeSet<&str> = domains.iter().map(String::as_str).collect();
+    let hosted: BTreeSet<&str> = domains.iter().copied().collect();
     //= RFC 5321 section 4.5.1
     //# Any system that includes an SMTP server supporting mail relaying or delivery MUST support the reserved mailbox "postmaster"
     for domain in &domains {
@@ -87,6 +92,9 @@ pub fn build(directory: &Directory) -> Result<(Vec<u8>, Vec<String>), DirectoryE
     }
     for account in &accounts {
         writer.account(account);
+    }
+    for record in &records {
+        writer.domain(record);
     }
     Ok((writer.finish(sequence), warnings))
 }
@@ -128,6 +136,8 @@ struct Writer {
     names: Vec<u8>,
     accounts: Vec<u8>,
     targets: Vec<u8>,
+    domains: Vec<u8>,
+    keys: Vec<u8>,
     texts: Vec<u8>,
 }
 
@@ -178,22 +188,36 @@ impl Writer {
         self.accounts.extend_from_slice(&[0; 4]);
     }
 
+    fn domain(&mut self, domain: &DomainRow) {
+        let first = number(self.keys.len() / KEY_BYTES);
+        for (selector, record) in &domain.dkim {
+            let (selector, record) = (self.text(selector), self.text(record));
+            self.keys.extend_from_slice(&selector);
+            self.keys.extend_from_slice(&record);
+        }
+        let name = self.text(&domain.name);
+        self.domains.extend_from_slice(&name);
+        self.domains.extend_from_slice(&domain.changed.to_le_bytes());
+        self.domains.extend_from_slice(&first.to_le_bytes());
+        self.domains.extend_from_slice(&number(domain.dkim.len()).to_le_bytes());
+    }
+
     fn finish(self, sequence: u64) -> Vec<u8> {
-        let counts = [
-            self.names.len() / NAME_BYTES,
-            self.accounts.len() / ACCOUNT_BYTES,
-            self.targets.len() / TARGET_BYTES,
-            self.texts.len(),
+        let parts: [(Vec<u8>, usize); PARTS] = [
+            (self.names, NAME_BYTES),
+            (self.accounts, ACCOUNT_BYTES),
+            (self.targets, TARGET_BYTES),
+            (self.domains, DOMAIN_BYTES),
+            (self.keys, KEY_BYTES),
+            (self.texts, 1),
         ];
-        let mut bytes =
-            Vec::with_capacity(HEADER + self.names.len() + self.accounts.len() + self.targets.len() + self.texts.len());
+        let mut bytes = Vec::with_capacity(HEADER + parts.iter().map(|(part, _)| part.len()).sum::<usize>());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&sequence.to_le_bytes());
-        for count in counts {
-            bytes.extend_from_slice(&(count as u64).to_le_bytes());
+        for (part, size) in &parts {
+            bytes.extend_from_slice(&((part.len() / size) as u64).to_le_bytes());
         }
-        bytes.resize(HEADER, 0);
-        for part in [self.names, self.accounts, self.targets, self.texts] {
+        for (part, _) in parts {
             bytes.extend_from_slice(&part);
         }
         bytes
@@ -232,6 +256,8 @@ pub struct Snapshot {
     names: (usize, usize),
     accounts: (usize, usize),
     targets: (usize, usize),
+    domains: (usize, usize),
+    keys: (usize, usize),
     texts: (usize, usize),
 }
 
@@ -308,6 +334,28 @@ pub struct AccountView<'a> {
     pub enabled: bool,
 }
 
+/// A hosted domain.
+#[derive(Clone, Debug)]
+pub struct DomainView<'a> {
+    /// Lower-cased.
+    pub name: &'a str,
+    /// Seconds since 1970: when something its zone holds has changed last.
+    pub changed: u64,
+    snapshot: &'a Snapshot,
+    keys: std::ops::Range<usize>,
+}
+
+impl<'a> DomainView<'a> {
+    /// Selectors of its DKIM keys, and the content of their TXT records.
+    pub fn dkim_keys(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let snapshot = self.snapshot;
+        self.keys.clone().filter_map(move |index| {
+            let record = snapshot.record(snapshot.keys, index, KEY_BYTES)?;
+            Some((snapshot.text(record, 0)?, snapshot.text(record, 8)?))
+        })
+    }
+}
+
 fn read_u64(bytes: &[u8], offset: usize) -> Option<u64> {
     bytes.get(offset..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
 }
@@ -345,8 +393,9 @@ impl Snapshot {
         }
         let sequence = read_u64(all, 8).ok_or_else(broken)?;
         let mut offset = HEADER;
-        let mut parts = [(0, 0); 4];
-        for (index, (part, size)) in parts.iter_mut().zip([NAME_BYTES, ACCOUNT_BYTES, TARGET_BYTES, 1]).enumerate() {
+        let mut parts = [(0, 0); PARTS];
+        let sizes = [NAME_BYTES, ACCOUNT_BYTES, TARGET_BYTES, DOMAIN_BYTES, KEY_BYTES, 1];
+        for (index, (part, size)) in parts.iter_mut().zip(sizes).enumerate() {
             let count = read_u64(all, 16 + index * 8).and_then(|count| usize::try_from(count).ok()).ok_or_else(broken)?;
             *part = (offset, count);
             offset = count.checked_mul(size).and_then(|bytes| bytes.checked_add(offset)).ok_or_else(broken)?;
@@ -354,8 +403,8 @@ impl Snapshot {
         if offset != all.len() {
             return Err(broken());
         }
-        let [names, accounts, targets, texts] = parts;
-        Ok(Self { bytes: Arc::new(bytes), sequence, names, accounts, targets, texts })
+        let [names, accounts, targets, domains, keys, texts] = parts;
+        Ok(Self { bytes: Arc::new(bytes), sequence, names, accounts, targets, domains, keys, texts })
     }
 
     fn all(&self) -> &[u8] {
@@ -472,6 +521,16 @@ impl Snapshot {
         self.account(id).filter(|account| account.address.eq_ignore_ascii_case(address))
     }
 
+    /// The hosted domains with what their zones need, by name.
+    pub fn domains(&self) -> impl Iterator<Item = DomainView<'_>> {
+        (0..self.domains.1).filter_map(|index| {
+            let record = self.record(self.domains, index, DOMAIN_BYTES)?;
+            let (first, count) = (read_u32(record, 16)? as usize, read_u32(record, 20)? as usize);
+            let keys = first..first.saturating_add(count).min(self.keys.1);
+            Some(DomainView { name: self.text(record, 0)?, changed: read_u64(record, 8)?, snapshot: self, keys })
+        })
+    }
+
     /// Number of accounts.
     #[must_use]
     pub fn account_count(&self) -> usize {
@@ -488,6 +547,7 @@ pub fn fuzz_snapshot(data: &[u8]) {
                 let _ = targets.take(100).count();
             }
         }
+        let _ = snapshot.domains().take(100).map(|domain| domain.dkim_keys().take(100).count()).sum::<usize>();
         let _ = (snapshot.account(1), snapshot.account_by_address("a@example.org"));
     }
 }
@@ -495,6 +555,7 @@ pub fn fuzz_snapshot(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dkim::{DkimAlgorithm, DkimKey};
     use proptest::prelude::*;
 
     fn directory() -> (tempfile::TempDir, Directory) {
@@ -546,6 +607,36 @@ mod tests {
         let newer = Snapshot::from_bytes(build(&directory).unwrap().0).unwrap();
         assert_eq!(targets(&newer, "nobody", "example.org"), ["bob@example.org"]);
         assert!(newer.sequence() > snapshot.sequence());
+    }
+
+    #[test]
+    fn domains_come_with_their_keys() {
+        let (_folder, directory) = directory();
+        let key = DkimKey::generate("s1", DkimAlgorithm::Ed25519).unwrap();
+        directory.dkim_key_add("example.org", &key).unwrap();
+        let snapshot = Snapshot::from_bytes(build(&directory).unwrap().0).unwrap();
+        let found: Vec<(&str, Vec<(&str, &str)>)> =
+            snapshot.domains().map(|domain| (domain.name, domain.dkim_keys().collect())).collect();
+        assert_eq!(found, [("empty.example", vec![]), ("example.org", vec![("s1", key.record.as_str())])]);
+        assert!(snapshot.domains().all(|domain| domain.changed > 1_700_000_000));
+        assert!(directory.dkim_key_add("nowhere.example", &key).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_version_1_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.sqlite");
+        let old = rusqlite::Connection::open(&path).unwrap();
+        let schema = include_str!("schema.sql").replace(",\n    changed INTEGER NOT NULL DEFAULT 0 ", "\n    -- ");
+        assert!(!schema.contains("changed INTEGER"));
+        old.execute_batch(&format!("{schema}PRAGMA user_version = 1; INSERT INTO domains (name) VALUES ('old.example');"))
+            .unwrap();
+        drop(old);
+        let directory = Directory::open(&path).unwrap();
+        assert_eq!(directory.domain_records().unwrap()[0].name, "old.example");
+        directory.domain_add("new.example").unwrap();
+        drop(directory);
+        assert_eq!(Directory::open(&path).unwrap().domains().unwrap().len(), 2);
     }
 
     #[test]
