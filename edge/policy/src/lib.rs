@@ -3,8 +3,10 @@
 //! No I/O. The thresholds are the administrator's ([`PolicyConfig`]); everything that is not certain is accepted:
 //! a scan that failed puts the message off (`451`), it never loses and never wrongly refuses it.
 
+pub mod dnsbl;
 mod fields;
 
+pub use dnsbl::{Dnsbl, DnsblConfig};
 pub use fields::mark_fields;
 
 use postring_mail::Reply;

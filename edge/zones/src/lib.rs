@@ -1,0 +1,3 @@
+//! Zones and block lists at rest and in motion: files, journals, keys and transfers.
+
+pub mod template;
