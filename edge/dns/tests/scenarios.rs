@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   # a comment                      zone NAME | list NAME ip4set | list NAME dnset, then its file's lines behind "| "
-//!   ? NAME TYPE [udp SIZE|tcp] [rd]  the question; below it the response as it must be
+//!   ? NAME TYPE [udp SIZE|tcp] [plain] [rd] [recursion] [minimal]  the question; below it the response as it must be
 //!   = RCODE flags, then an/ns/ar records
 //! ```
 //! `REWRITE=1 cargo test -p postring-dns --test scenarios` writes what is answered now; read the difference before you keep it. Every response
@@ -13,7 +13,7 @@ use postring_dns::list::{BlockList, ListKind};
 use postring_dns::message::ResponseView;
 use postring_dns::query::write_query;
 use postring_dns::record::rdata_text;
-use postring_dns::responder::{Response, Transport, respond};
+use postring_dns::responder::{Client, Context, Response, Transport, respond};
 use postring_dns::zone::parse_zone;
 use postring_dns::{Hosted, Name, Rtype, Service};
 use std::fmt::Write;
@@ -93,10 +93,14 @@ fn ask(hosted: &Hosted, question: &str) -> String {
         packet[11] = 0;
     }
     let mut out = Vec::new();
-    match respond(hosted, &packet, transport, words.contains(&"recursion"), &mut out) {
+    let context = Context { identity: b"ns1", hooks: None, addresses: !words.contains(&"minimal") };
+    let client = Client { address: [192, 0, 2, 1].into(), transport };
+    match respond(&context, hosted, &packet, client, words.contains(&"recursion"), &mut out) {
         Response::Ready => {}
         Response::Drop => return "- drop\n".to_owned(),
         Response::Resolve(name, rtype) => return format!("- resolve {name} {rtype}\n"),
+        Response::Transfer { zone, kind } => return format!("- transfer {zone} {kind:?}\n"),
+        other => return format!("- {other:?}\n"),
     }
     let view = ResponseView::parse(&out).unwrap();
     let theirs = hickory_proto::op::Message::from_vec(&out).unwrap();
