@@ -1,10 +1,10 @@
 //! What an administrator can set of zones and lists: the tables `[[dns.zone]]`, `[[dns.key]]` and `[[dns.block_list]]`. The doc comment of a
 //! field is its manual.
 
-use base64::Engine;
-use ipnet::IpNet;
 use postring_dns::Name;
 use postring_dns::list::ListKind;
+use postring_dns::transfer::AccessList;
+use postring_dns::tsig::Key;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,12 +24,10 @@ pub struct ZoneConfig {
     /// The `[[dns.key]]` our requests to `primaries` and our notifications are signed with. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Networks that may copy the zone (AXFR, IXFR). With `transfer_keys` as well, a client must be in one of these and sign.
+    /// Who may copy the zone (AXFR, IXFR): each entry a network ("192.0.2.0/24"), a key ("key:NAME"), or both with a blank between. Default:
+    /// nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub transfer_to: Vec<IpNet>,
-    /// Keys that may copy the zone. Default: none; without networks and keys nobody may.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub transfer_keys: Vec<String>,
+    pub transfer_to: Vec<String>,
     /// Servers told of changes at once (NOTIFY), with port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<SocketAddr>,
@@ -92,18 +90,14 @@ impl std::fmt::Debug for KeyConfig {
     }
 }
 
-/// Octets of a secret: RFC 8945 section 8 wants at least as many as the hash has, but shorter ones are in use.
-const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
-
 impl KeyConfig {
-    /// The secret's octets.
+    /// The key.
     ///
     /// # Errors
-    /// No base 64, or of a length nobody uses.
-    pub fn secret_bytes(&self) -> Result<Vec<u8>, String> {
-        let decoded = base64::engine::general_purpose::STANDARD.decode(self.secret.trim());
-        let wrong = || format!("dns.key: name = \"{}\": the secret must be 16 to 256 octets in base 64", self.name);
-        decoded.ok().filter(|secret| SECRET_BYTES.contains(&secret.len())).ok_or_else(wrong)
+    /// One line: its name, and what is wrong.
+    pub fn key(&self) -> Result<Key, String> {
+        let text = format!("{}:{}:{}", self.algorithm, self.name, self.secret.trim());
+        Key::parse(&text).map_err(|error| format!("dns.key: name = \"{}\": {error}", self.name))
     }
 }
 
@@ -120,9 +114,9 @@ pub struct BlockListConfig {
     /// Refuse SMTP clients it names, 554 5.7.1 at connect. Default true; a list of names refuses nobody.
     #[serde(default = "refuse")]
     pub refuse: bool,
-    /// Networks that may copy it (AXFR). Default: none.
+    /// Who may copy it (AXFR), as for a zone. Default: nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub transfer_to: Vec<IpNet>,
+    pub transfer_to: Vec<String>,
 }
 
 fn refuse() -> bool {
@@ -160,11 +154,16 @@ impl Files {
 /// See [`ListKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // their names are rbldnsd's
 pub enum FileKind {
-    /// IPv4 addresses, networks, ranges.
     Ip4set,
-    /// Domain names.
+    Ip4trie,
+    Ip4tset,
+    Ip6trie,
+    Ip6tset,
     Dnset,
+    Generic,
+    Combined,
 }
 
 impl FileKind {
@@ -173,8 +172,20 @@ impl FileKind {
     pub fn kind(self) -> ListKind {
         match self {
             Self::Ip4set => ListKind::Ip4Set,
+            Self::Ip4trie => ListKind::Ip4Trie,
+            Self::Ip4tset => ListKind::Ip4TrivialSet,
+            Self::Ip6trie => ListKind::Ip6Trie,
+            Self::Ip6tset => ListKind::Ip6TrivialSet,
             Self::Dnset => ListKind::DnSet,
+            Self::Generic => ListKind::Generic,
+            Self::Combined => ListKind::Combined,
         }
+    }
+
+    /// True if it lists addresses: then it may refuse clients.
+    #[must_use]
+    pub fn lists_addresses(self) -> bool {
+        !matches!(self, Self::Dnset | Self::Generic)
     }
 }
 
@@ -197,6 +208,14 @@ pub struct ZonesConfig {
     pub name_servers: Vec<String>,
 }
 
+impl ZonesConfig {
+    /// Names of the servers of the domains' zones: configured, or this host.
+    #[must_use]
+    pub fn name_servers(&self) -> Vec<String> {
+        if self.name_servers.is_empty() { vec![self.hostname.clone()] } else { self.name_servers.clone() }
+    }
+}
+
 /// Zones and lists of one configuration; the domains' zones come beside them.
 const SERVICES_MAX: usize = 100_000;
 
@@ -210,31 +229,40 @@ pub fn check(zones: &[ZoneConfig], keys: &[KeyConfig], lists: &[BlockListConfig]
     }
     for key in keys {
         check_name("dns.key", &key.name)?;
-        key.secret_bytes()?;
-        if !["hmac-sha256", "hmac-sha384", "hmac-sha512"].contains(&key.algorithm.as_str()) {
-            return Err(format!("dns.key: algorithm = \"{}\": give hmac-sha256, hmac-sha384 or hmac-sha512", key.algorithm));
-        }
+        key.key()?;
     }
-    let known = |name: &str| keys.iter().any(|key| key.name.eq_ignore_ascii_case(name));
+    let plain = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
+    let known = |name: &str| keys.iter().any(|key| plain(&key.name) == plain(name));
     for zone in zones {
         check_name("dns.zone", &zone.name)?;
         let wrong = |text: &str| Err(format!("dns.zone: name = \"{}\": {text}", zone.name));
         match (&zone.file, zone.primaries.as_slice()) {
             (Some(_), [_, ..]) => return wrong("give `file` (a primary) or `primaries` (a secondary), not both"),
             (None, []) => return wrong("give `file` (the master file) or `primaries` (servers to copy it from)"),
-            (None, [_, ..]) if !zone.update_keys.is_empty() => return wrong("update_keys: a secondary cannot be changed; send the update to its primary"),
-            (None, [_, ..]) if zone.dnssec != DnssecMode::Off => return wrong("dnssec: a secondary serves the signatures of its primary"),
+            (None, [_, ..]) if !zone.update_keys.is_empty() => {
+                return wrong("update_keys: a secondary cannot be changed; send the update to its primary");
+            }
+            (None, [_, ..]) if zone.dnssec != DnssecMode::Off => {
+                return wrong("dnssec: a secondary serves the signatures of its primary");
+            }
             _ => {}
         }
-        let mut named = zone.key.iter().chain(&zone.transfer_keys).chain(&zone.update_keys);
+        let access = AccessList::parse(zone.transfer_to.iter().map(String::as_str));
+        let access = access.or_else(|error| wrong(&format!("transfer_to: {error}")).map(|()| AccessList::default()))?;
+        let keys = access.0.iter().filter_map(|entry| entry.key.as_ref()).map(ToString::to_string);
+        let mut named = zone.key.iter().chain(&zone.update_keys).cloned().chain(keys);
         if let Some(missing) = named.find(|name| !known(name)) {
             return wrong(&format!("there is no [[dns.key]] named \"{missing}\""));
         }
     }
     for list in lists {
         check_name("dns.block_list", &list.name)?;
+        let wrong = |text: &str| Err(format!("dns.block_list: name = \"{}\": {text}", list.name));
         if list.file.paths().is_empty() {
-            return Err(format!("dns.block_list: name = \"{}\": file is an empty list", list.name));
+            return wrong("file is an empty list");
+        }
+        if let Err(error) = AccessList::parse(list.transfer_to.iter().map(String::as_str)) {
+            return wrong(&format!("transfer_to: {error}"));
         }
     }
     Ok(())

@@ -1,3 +1,21 @@
 //! Zones and block lists at rest and in motion: files, journals, keys and transfers.
+//!
+//! ```text
+//!   postring.toml ─> config ──┐
+//!   files ─> source ──────────┼─> keeper (a thread) ─> Served ─> every shard
+//!   directory ─> template ────┤      ├─ signing: keys and signatures
+//!   data/dns ─> state ────────┘      └─ other servers: SOA, AXFR, IXFR, NOTIFY
+//! ```
+//! The cores without I/O are `postring_dns`'s; this crate gives them files, sockets and time.
 
+pub mod config;
+pub mod keeper;
+pub mod served;
+pub mod signing;
+pub mod source;
+pub mod state;
 pub mod template;
+
+pub use config::ZonesConfig;
+pub use keeper::{Handle, check, start};
+pub use served::{Rules, Served};

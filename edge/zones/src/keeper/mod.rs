@@ -1,0 +1,467 @@
+//! The keeper: one thread that holds every zone and list of the process, changes them, and publishes what is served.
+//!
+//! ```text
+//!   supervisor ── Configure, Directory, Operator ──┐              ┌─> Arc<Served> to every shard
+//!   shards ────── Notify, Update ──────────────────┼─> Keeper ────┤
+//!   network jobs ─ Done (SOA, transfer, notify) ───┘     │        └─> files and journals in data/dns
+//!                                                        └─> network jobs, threads of their own: plain blocking sockets
+//! ```
+//! It does what may take time: files, signatures, waiting for other servers. The shards never wait for it: they go on serving what they
+//! have. A service that cannot be loaded anew is served on as it was; one that never could be says SERVFAIL.
+
+mod block;
+mod change;
+mod kept;
+mod network;
+mod operator;
+mod secondary;
+
+use crate::config::{BlockListConfig, ZoneConfig, ZonesConfig};
+use crate::served::Served;
+use crate::source::Stamp;
+use crate::state::State;
+use crate::template::{self, Words};
+use kept::{Kept, Kind};
+use network::{Done, Job};
+use postring_directory::Snapshot;
+use postring_dns::name::Name;
+use postring_dns::tsig::{Key, KeyRing};
+use postring_dns::zone::parse_zone;
+use postring_dns::{Hosted, Service};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often timers are looked at: those of DNS count seconds.
+const TICK: Duration = Duration::from_secs(1);
+/// Network jobs at once; more wait.
+const JOBS_MAX: usize = 16;
+/// Network jobs that wait; more are tried again by their zone's own timer.
+const JOBS_WAITING_MAX: usize = 100_000;
+
+/// What an operator's command gets.
+pub type Answer = Result<serde_json::Value, String>;
+/// Takes the response to a packet; `None`: nothing is said.
+pub type Reply = Box<dyn FnOnce(Option<Vec<u8>>) + Send>;
+
+/// What the keeper is told.
+pub(crate) enum Order {
+    Configure(Box<ZonesConfig>, SyncSender<Result<(), String>>),
+    Directory(Snapshot),
+    Notify { packet: Vec<u8>, client: IpAddr, reply: Reply },
+    Update { packet: Vec<u8>, reply: Reply },
+    Operator { words: Vec<String>, answer: SyncSender<Answer> },
+    Done(Done),
+}
+
+/// How others speak to the keeper. Cheap to clone; never waits but where it says so.
+#[derive(Clone)]
+pub struct Handle {
+    orders: Sender<Order>,
+}
+
+impl Handle {
+    /// Takes another configuration, as a whole or not at all; waits until it is served.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with file and line; nothing has changed.
+    pub fn configure(&self, config: ZonesConfig) -> Result<(), String> {
+        let gone = || "the keeper of zones has ended".to_owned();
+        let (answer, receiver) = mpsc::sync_channel(1);
+        self.orders.send(Order::Configure(Box::new(config), answer)).map_err(|_| gone())?;
+        receiver.recv().map_err(|_| gone())?
+    }
+
+    /// Takes another directory: the zones of its domains are made of it.
+    pub fn directory(&self, snapshot: Snapshot) {
+        // A keeper that has ended takes its process with it.
+        let _ = self.orders.send(Order::Directory(snapshot));
+    }
+
+    /// Hands in a NOTIFY (RFC 1996).
+    pub fn notify(&self, packet: Vec<u8>, client: IpAddr, reply: Reply) {
+        let _ = self.orders.send(Order::Notify { packet, client, reply });
+    }
+
+    /// Hands in a dynamic update (RFC 2136).
+    pub fn update(&self, packet: Vec<u8>, reply: Reply) {
+        let _ = self.orders.send(Order::Update { packet, reply });
+    }
+
+    /// An operator's command: its words, without the first ("dns" or "block" stands first in them).
+    ///
+    /// # Errors
+    /// A line that says why not.
+    pub fn ask(&self, words: Vec<String>, wait: Duration) -> Answer {
+        let (answer, receiver) = mpsc::sync_channel(1);
+        self.orders.send(Order::Operator { words, answer }).map_err(|_| "the keeper of zones has ended".to_owned())?;
+        receiver.recv_timeout(wait).map_err(|_| "the keeper of zones is busy with something long; try again".to_owned())?
+    }
+}
+
+/// Publishes to all shards.
+pub type Publish = Box<dyn Fn(Arc<Served>) + Send>;
+
+struct Keeper {
+    config: ZonesConfig,
+    state: State,
+    keys: BTreeMap<Name, Arc<Key>>,
+    kept: BTreeMap<Name, Kept>,
+    snapshot: Option<Snapshot>,
+    template: String,
+    served: Served,
+    /// Something that is served has changed since it was published.
+    is_changed: bool,
+    publish: Publish,
+    orders: Sender<Order>,
+    jobs_running: usize,
+    jobs_waiting: VecDeque<Job>,
+    blocks: block::Blocks,
+    begun: (Instant, u64),
+}
+
+/// Loads everything and starts the keeper's thread. What cannot be loaded is said and served as SERVFAIL: a process that is started again
+/// while a file is broken must not stay down.
+///
+/// # Errors
+/// No thread can be started.
+pub fn start(config: ZonesConfig, data: &Path, publish: Publish) -> Result<(Handle, Arc<Served>), String> {
+    let (orders, receiver) = mpsc::channel();
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut keeper = Keeper {
+        config: ZonesConfig::default(),
+        state: State::new(data),
+        keys: BTreeMap::new(),
+        kept: BTreeMap::new(),
+        snapshot: None,
+        template: template::DEFAULT.to_owned(),
+        served: Served::default(),
+        is_changed: false,
+        publish,
+        orders: orders.clone(),
+        jobs_running: 0,
+        jobs_waiting: VecDeque::new(),
+        blocks: block::Blocks::default(),
+        begun: (Instant::now(), unix),
+    };
+    keeper.blocks = block::Blocks::open(&keeper.state, unix)?;
+    for error in keeper.configure(config, true).err().into_iter().flatten() {
+        tracing::error!("{error}");
+    }
+    keeper.is_changed = false;
+    let served = Arc::new(keeper.served.clone());
+    let run = std::thread::Builder::new().name("zones".to_owned()).spawn(move || keeper.run(&receiver));
+    run.map_err(|error| format!("the keeper of zones cannot be started: {error}"))?;
+    Ok((Handle { orders }, served))
+}
+
+impl Keeper {
+    /// Seconds since 1970 by a clock that does not go back.
+    fn now(&self) -> u64 {
+        self.begun.1 + self.begun.0.elapsed().as_secs()
+    }
+
+    fn run(mut self, orders: &Receiver<Order>) {
+        let mut tick_at = Instant::now();
+        loop {
+            match orders.recv_timeout(tick_at.saturating_duration_since(Instant::now())) {
+                Ok(order) => {
+                    self.take(order);
+                    // What has come meanwhile is published with it.
+                    while let Ok(order) = orders.try_recv() {
+                        self.take(order);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if Instant::now() >= tick_at {
+                self.tick();
+                tick_at = Instant::now() + TICK;
+            }
+            self.start_jobs();
+            self.publish_changes();
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Configure(config, answer) => {
+                let result = self.configure(*config, false);
+                self.publish_changes();
+                // Whoever asked may have given up.
+                let _ = answer.send(result.map_err(|errors| errors.into_iter().next().unwrap_or_default()));
+            }
+            Order::Directory(snapshot) => {
+                self.snapshot = Some(snapshot);
+                self.make_domains();
+            }
+            Order::Notify { packet, client, reply } => reply(self.handle_notify(&packet, client)),
+            Order::Update { packet, reply } => {
+                let response = self.handle_update(&packet);
+                // What was changed is served before it is acknowledged.
+                self.publish_changes();
+                reply(response);
+            }
+            Order::Operator { words, answer } => {
+                let result = self.operator(&words);
+                self.publish_changes();
+                let _ = answer.send(result);
+            }
+            Order::Done(done) => {
+                self.jobs_running = self.jobs_running.saturating_sub(1);
+                self.handle_done(done);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.blocks.tick(&self.state, now);
+        let origins: Vec<Name> = self.kept.keys().cloned().collect();
+        for origin in origins {
+            self.poll_secondary(&origin, now);
+            self.sign_if_due(&origin, now);
+        }
+    }
+
+    fn start_jobs(&mut self) {
+        while self.jobs_running < JOBS_MAX
+            && let Some(job) = self.jobs_waiting.pop_front()
+        {
+            let orders = self.orders.clone();
+            let run = move || {
+                // A keeper that has ended needs no result.
+                let _ = orders.send(Order::Done(job.run()));
+            };
+            match std::thread::Builder::new().name("zones-net".to_owned()).spawn(run) {
+                Ok(_) => self.jobs_running += 1,
+                Err(error) => tracing::error!("no thread for another server: {error}"),
+            }
+        }
+    }
+
+    fn queue(&mut self, job: Job) {
+        if self.jobs_waiting.len() < JOBS_WAITING_MAX {
+            self.jobs_waiting.push_back(job);
+        }
+    }
+
+    fn publish_changes(&mut self) {
+        if std::mem::take(&mut self.is_changed) {
+            (self.publish)(Arc::new(self.served.clone()));
+        }
+    }
+
+    /// Loads what is new or has changed; with an error nothing is taken, unless `what_can_be`.
+    fn configure(&mut self, config: ZonesConfig, what_can_be: bool) -> Result<(), Vec<String>> {
+        let mut errors = Vec::new();
+        let mut keys = BTreeMap::new();
+        for key in &config.key {
+            match key.key() {
+                Ok(key) => {
+                    keys.insert(key.name().clone(), Arc::new(key));
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        let template = match &config.domain_template {
+            None => Ok(template::DEFAULT.to_owned()),
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|error| format!("dns.domain_template: {}: {error}", path.display()))
+            }
+        };
+        let template = template.and_then(|template| check_template(&template, &config).map(|()| template));
+        let template = template.unwrap_or_else(|error| {
+            errors.push(error);
+            self.template.clone()
+        });
+        let now = self.now();
+        let mut loaded: Vec<Kept> = Vec::new();
+        let mut same: Vec<Name> = Vec::new();
+        let kinds = config.zone.iter().cloned().map(Kind::of_zone).chain(config.block_list.iter().cloned().map(Kind::List));
+        for kind in kinds {
+            let origin = match kind.origin() {
+                Ok(origin) => origin,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
+            if loaded.iter().any(|kept| kept.origin == origin) || same.contains(&origin) {
+                errors.push(format!("{origin} is served twice; a name can be one zone or one block list"));
+                continue;
+            }
+            if self.kept.get(&origin).is_some_and(|kept| kept.is_current(&kind)) {
+                same.push(origin);
+                continue;
+            }
+            match Kept::load(&origin, kind, &self.state, &mut self.blocks, now) {
+                Ok(kept) => loaded.push(kept),
+                Err((kind, error)) => {
+                    errors.push(format!("{origin} is not served: {error}"));
+                    loaded.push(Kept::broken(&origin, kind, error));
+                }
+            }
+        }
+        if !errors.is_empty() && !what_can_be {
+            return Err(errors);
+        }
+        let named: Vec<Name> = same.iter().cloned().chain(loaded.iter().map(|kept| kept.origin.clone())).collect();
+        let gone = self.kept.values().filter(|kept| !matches!(kept.kind, Kind::Domain { .. }) && !named.contains(&kept.origin));
+        for origin in gone.map(|kept| kept.origin.clone()).collect::<Vec<_>>() {
+            self.remove(&origin);
+        }
+        self.config = config;
+        self.keys = keys;
+        self.served.keys = KeyRing::new(self.keys.values().cloned());
+        self.template = template;
+        for kept in loaded {
+            let origin = kept.origin.clone();
+            self.put(kept);
+            self.notify_secondaries(&origin);
+        }
+        self.is_changed = true;
+        self.make_domains();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Serves what was loaded, instead of what was there.
+    fn put(&mut self, mut kept: Kept) {
+        // What a secondary or a primary knew of its past stays with it.
+        if let Some(before) = self.kept.remove(&kept.origin) {
+            kept.inherit(before);
+        }
+        self.served.hosted.put(&kept.origin, Some(Arc::clone(&kept.service)));
+        self.served.set_rules(&kept.origin, Some(kept.rules()));
+        self.is_changed = true;
+        self.kept.insert(kept.origin.clone(), kept);
+    }
+
+    fn remove(&mut self, origin: &Name) {
+        self.kept.remove(origin);
+        self.served.hosted.put(origin, None);
+        self.served.set_rules(origin, None);
+        self.is_changed = true;
+    }
+
+    /// Serves another form of a service that is kept.
+    fn serve(&mut self, origin: &Name) {
+        let Some(kept) = self.kept.get(origin) else { return };
+        self.served.hosted.put(origin, Some(Arc::clone(&kept.service)));
+        self.served.set_rules(origin, Some(kept.rules()));
+        self.is_changed = true;
+    }
+
+    /// Makes the zones of the directory's domains that are new or have changed, and takes away those that are gone.
+    fn make_domains(&mut self) {
+        let Some(snapshot) = self.snapshot.clone().filter(|_| self.config.domain_zones) else {
+            let domains = self.kept.values().filter(|kept| matches!(kept.kind, Kind::Domain { .. }));
+            for origin in domains.map(|kept| kept.origin.clone()).collect::<Vec<_>>() {
+                self.remove(&origin);
+            }
+            return;
+        };
+        let changed_template =
+            self.config.domain_template.as_deref().and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
+        let changed_template =
+            changed_template.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |time| time.as_secs());
+        let (mut seen, mut made) = (std::collections::BTreeSet::new(), 0_usize);
+        for domain in snapshot.domains() {
+            let Ok(origin) = Name::absolute(domain.name).map(|name| name.to_key()) else { continue };
+            if self.kept.get(&origin).is_some_and(|kept| !matches!(kept.kind, Kind::Domain { .. })) {
+                // The administrator's own file says more.
+                continue;
+            }
+            let dkim: Vec<(String, String)> =
+                domain.dkim_keys().map(|(selector, record)| (selector.to_owned(), record.to_owned())).collect();
+            let serial = u32::try_from(domain.changed.max(changed_template) & 0xffff_ffff).unwrap_or(1).max(1);
+            let kind = Kind::Domain { serial, dkim };
+            seen.insert(origin.clone());
+            if self.kept.get(&origin).is_some_and(|kept| kept.kind == kind && kept.error.is_none()) {
+                continue;
+            }
+            let Kind::Domain { dkim, .. } = &kind else { continue };
+            let words = Words {
+                domain: domain.name,
+                hostname: &self.config.hostname,
+                serial,
+                name_servers: &self.config.name_servers(),
+                dkim,
+            };
+            let zone = template::fill(&self.template, &words).and_then(|text| {
+                parse_zone(&origin, Path::new("the template"), &mut |_| Ok(text.clone())).map_err(|error| error.to_string())
+            });
+            match zone {
+                Ok(zone) => {
+                    let kept = Kept::new(&origin, kind, Arc::new(Service::Zone(zone)));
+                    self.put(kept);
+                    made += 1;
+                }
+                Err(error) => tracing::error!("the zone of the domain {}: {error}", domain.name),
+            }
+        }
+        let domains = self.kept.values().filter(|kept| matches!(kept.kind, Kind::Domain { .. }) && !seen.contains(&kept.origin));
+        for origin in domains.map(|kept| kept.origin.clone()).collect::<Vec<_>>() {
+            self.remove(&origin);
+        }
+        if made > 0 {
+            tracing::info!("zones of {made} domains of the directory are made");
+        }
+    }
+}
+
+/// A template must give a zone; tried with a domain nobody has.
+fn check_template(template: &str, config: &ZonesConfig) -> Result<(), String> {
+    let place = config.domain_template.as_ref().map_or_else(|| "the template".to_owned(), |path| path.display().to_string());
+    let name_servers = config.name_servers();
+    let dkim = [("selector".to_owned(), "v=DKIM1; p=".to_owned())];
+    let hostname = if config.hostname.is_empty() { "mx.example" } else { &config.hostname };
+    let words = Words { domain: "domain.example", hostname, serial: 1, name_servers: &name_servers, dkim: &dkim };
+    let text = template::fill(template, &words).map_err(|error| format!("dns.domain_template: {place}: {error}"))?;
+    let origin = Name::absolute("domain.example").map_err(|error| error.to_string())?;
+    parse_zone(&origin, Path::new(&place), &mut |_| Ok(text.clone())).map_err(|error| format!("dns.domain_template: {error}"))?;
+    Ok(())
+}
+
+/// Loads everything once and gives what would be served; what `postring check` judges and roles without a keeper use.
+///
+/// # Errors
+/// The first thing that is wrong, with file and line.
+pub fn check(config: &ZonesConfig, state: &State) -> Result<Hosted, String> {
+    let mut hosted = Hosted::default();
+    let mut blocks = block::Blocks::default();
+    for key in &config.key {
+        key.key()?;
+    }
+    if let Some(path) = &config.domain_template {
+        let template =
+            std::fs::read_to_string(path).map_err(|error| format!("dns.domain_template: {}: {error}", path.display()))?;
+        check_template(&template, config)?;
+    }
+    let kinds = config.zone.iter().cloned().map(Kind::of_zone).chain(config.block_list.iter().cloned().map(Kind::List));
+    for kind in kinds {
+        let origin = kind.origin()?;
+        let service = kept::read(&origin, &kind, state, &mut blocks)?;
+        let twice = || format!("{origin} is served twice; a name can be one zone or one block list");
+        if hosted.get(&origin).is_some() {
+            return Err(twice());
+        }
+        hosted.put(&origin, Some(Arc::new(service)));
+    }
+    Ok(hosted)
+}
+
+/// For [`Stamp`]: the files of a service.
+fn stamp_of_list(config: &BlockListConfig) -> Stamp {
+    Stamp::of(config.file.paths().iter().map(std::path::PathBuf::as_path))
+}
+
+/// The key a zone's own requests are signed with.
+fn own_key(keys: &BTreeMap<Name, Arc<Key>>, config: &ZoneConfig) -> Option<Arc<Key>> {
+    let name = Name::absolute(config.key.as_deref()?).ok()?.to_key();
+    keys.get(&name).cloned()
+}

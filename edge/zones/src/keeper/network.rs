@@ -1,0 +1,210 @@
+//! What is asked of other servers, each on a thread of its own with plain blocking sockets and a deadline for everything.
+
+use postring_dns::message::ResponseView;
+use postring_dns::notify::write_notify;
+use postring_dns::query::write_query;
+use postring_dns::record::Record;
+use postring_dns::responder::Transport;
+use postring_dns::transfer::{Incoming, Limits, Outcome, Progress, Soa, TransferError};
+use postring_dns::tsig::{Key, Verifier, sign_request};
+use postring_dns::{Name, Rcode, Rtype};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// For an answer of one datagram, each try.
+const UDP_WAIT: Duration = Duration::from_secs(3);
+const UDP_TRIES: usize = 3;
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Between two octets of a transfer, and for all of it.
+const TCP_IDLE_WAIT: Duration = Duration::from_secs(30);
+const TRANSFER_WAIT: Duration = Duration::from_secs(1800);
+/// Seconds between tries of a NOTIFY, doubled (RFC 1996 section 3.6 suggests 60 and five tries): a lost packet should not cost a minute.
+const NOTIFY_SECONDS: u64 = 3;
+const NOTIFY_TRIES: u32 = 5;
+/// Octets of a datagram: more than any server sends.
+const DATAGRAM_BYTES: usize = 65_535;
+
+/// Something to do.
+#[derive(Clone, Debug)]
+pub(super) enum Job {
+    /// Asks a primary for the SOA.
+    Soa { origin: Name, primary: SocketAddr, key: Option<Arc<Key>> },
+    /// Takes a zone, or what has changed since `have`.
+    Transfer { origin: Name, primary: SocketAddr, have: Option<Record>, key: Option<Arc<Key>> },
+    /// Tells a secondary of a version.
+    Notify { soa: Record, server: SocketAddr, key: Option<Arc<Key>> },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// A primary's serial.
+    Soa { origin: Name, primary: SocketAddr, result: Result<u32, String> },
+    /// A transfer.
+    Transfer { origin: Name, primary: SocketAddr, differences: bool, result: Result<Outcome, Failure> },
+    /// The code a secondary answered with.
+    Notify { origin: Name, server: SocketAddr, result: Result<Rcode, String> },
+}
+
+/// Why a transfer failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub text: String,
+    /// Taking the zone whole may work.
+    pub try_whole: bool,
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self { text: error.to_string(), try_whole: false }
+    }
+}
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        Self { text: error.to_string(), try_whole: error.suggests_whole() }
+    }
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn random_id() -> u16 {
+    let mut octets = [0; 2];
+    // Without randomness the port is still the kernel's random one.
+    let _ = getrandom::fill(&mut octets);
+    u16::from_be_bytes(octets)
+}
+
+impl Job {
+    pub(super) fn run(self) -> Done {
+        match self {
+            Self::Soa { origin, primary, key } => {
+                let result = ask_soa(&origin, primary, key.as_ref());
+                Done::Soa { origin, primary, result }
+            }
+            Self::Transfer { origin, primary, have, key } => {
+                let result = transfer(&origin, primary, have.as_ref(), key.as_ref());
+                Done::Transfer { origin, primary, differences: have.is_some(), result }
+            }
+            Self::Notify { soa, server, key } => {
+                let result = tell(&soa, server, key.as_ref());
+                Done::Notify { origin: soa.name, server, result }
+            }
+        }
+    }
+}
+
+fn socket_to(server: SocketAddr) -> Result<UdpSocket, String> {
+    let any: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(server).map(|()| socket));
+    connected.map_err(|error| error.to_string())
+}
+
+/// Sends a query and waits for what `accept` takes; others' packets do not make the wait longer.
+fn exchange<T>(
+    socket: &UdpSocket,
+    query: &[u8],
+    wait: Duration,
+    mut accept: impl FnMut(&[u8]) -> Option<T>,
+) -> Result<T, String> {
+    let until = Instant::now() + wait;
+    socket.send(query).map_err(|error| error.to_string())?;
+    let mut packet = vec![0; DATAGRAM_BYTES];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err("it does not answer".to_owned());
+        }
+        socket.set_read_timeout(Some(left)).map_err(|error| error.to_string())?;
+        match socket.recv(&mut packet) {
+            Ok(length) => {
+                if let Some(accepted) = packet.get(..length).and_then(&mut accept) {
+                    return Ok(accepted);
+                }
+            }
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn verified(verifier: &Option<Verifier>, packet: &[u8]) -> bool {
+    verifier.as_ref().is_none_or(|verifier| verifier.clone().verify(packet, unix()).is_ok())
+}
+
+fn ask_soa(origin: &Name, primary: SocketAddr, key: Option<&Arc<Key>>) -> Result<u32, String> {
+    let mut last = String::new();
+    for _ in 0..UDP_TRIES {
+        let socket = socket_to(primary)?;
+        let id = random_id();
+        let mut query = Vec::new();
+        write_query(id, origin.wire(), Rtype::SOA, false, &mut query);
+        let verifier = key.map(|key| sign_request(key, &mut query, unix()));
+        let accept = |packet: &[u8]| {
+            let view = ResponseView::parse(packet).filter(|view| view.id == id && verified(&verifier, packet))?;
+            let soa = view.answer.iter().find(|record| record.rtype == Rtype::SOA && record.name.to_key() == origin.to_key());
+            Some(match soa.and_then(|soa| Soa::parse(&soa.rdata)) {
+                Some(soa) => Ok(soa.serial),
+                None => Err(format!("it answers {} and no SOA", view.rcode)),
+            })
+        };
+        match exchange(&socket, &query, UDP_WAIT, accept) {
+            Ok(result) => return result,
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn transfer(origin: &Name, primary: SocketAddr, have: Option<&Record>, key: Option<&Arc<Key>>) -> Result<Outcome, Failure> {
+    let until = Instant::now() + TRANSFER_WAIT;
+    let mut stream = TcpStream::connect_timeout(&primary, CONNECT_WAIT)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(CONNECT_WAIT))?;
+    stream.set_read_timeout(Some(TCP_IDLE_WAIT))?;
+    let mut query = Vec::new();
+    let mut incoming = Incoming::new(origin, have, key, Limits::default(), Transport::Tcp, random_id(), unix(), &mut query);
+    let length = u16::try_from(query.len()).map_err(std::io::Error::other)?;
+    let mut framed = length.to_be_bytes().to_vec();
+    framed.extend_from_slice(&query);
+    stream.write_all(&framed)?;
+    let mut message = Vec::new();
+    loop {
+        if Instant::now() >= until {
+            return Err(Failure { text: "the transfer takes too long".to_owned(), try_whole: false });
+        }
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        message.resize(u16::from_be_bytes(length).into(), 0);
+        stream.read_exact(&mut message)?;
+        match incoming.handle_message(&message, unix())? {
+            Progress::More => {}
+            Progress::Over(outcome) => return Ok(outcome),
+        }
+    }
+}
+
+fn tell(soa: &Record, server: SocketAddr, key: Option<&Arc<Key>>) -> Result<Rcode, String> {
+    let mut last = String::new();
+    for attempt in 0..NOTIFY_TRIES {
+        let socket = socket_to(server)?;
+        let id = random_id();
+        let mut packet = Vec::new();
+        write_notify(id, soa, &mut packet);
+        let verifier = key.map(|key| sign_request(key, &mut packet, unix()));
+        let accept = |packet: &[u8]| {
+            let (head, flags) = (packet.first_chunk().map(|id| u16::from_be_bytes(*id))?, *packet.get(2)?);
+            let is_ours = head == id && flags & 0x80 != 0 && verified(&verifier, packet);
+            is_ours.then(|| Rcode(u16::from(packet.get(3).copied().unwrap_or(0) & 15)))
+        };
+        match exchange(&socket, &packet, Duration::from_secs(NOTIFY_SECONDS << attempt), accept) {
+            Ok(rcode) => return Ok(rcode),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
