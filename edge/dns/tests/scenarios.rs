@@ -46,6 +46,21 @@ fn scenarios() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A zone that came signed answers as the one that was signed here.
+#[test]
+fn a_secondary_answers_as_the_primary() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    for (file, zone) in [("rfc4035-nsec.txt", "zone example nsec"), ("rfc5155-nsec3.txt", "zone example nsec3")] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let secondary = format!("{zone} secondary");
+        let answered = run(&text.replace(zone, &secondary)).replace(&secondary, zone);
+        for (number, (secondary, primary)) in answered.lines().zip(text.lines()).enumerate() {
+            assert_eq!(secondary, primary, "{file}:{}", number + 1);
+        }
+        assert_eq!(answered.len(), text.len());
+    }
+}
+
 fn run(text: &str) -> String {
     let mut out = String::new();
     let mut hosted = Hosted::default();

@@ -324,7 +324,12 @@ impl Layout {
         }
         for rdata in all {
             let length = u16::try_from(rdata.len()).map_err(|error| error.to_string())?;
-            self.blob.extend_from_slice(&head(set.rtype, set.ttl, length));
+            //= RFC 4034 section 3
+            //# The TTL value of an RRSIG RR MUST match the TTL value of the RRset it covers.
+            // Those of a name cover several sets; the TTL of each is in its data.
+            let original = rdata.get(4..8).and_then(<[u8]>::first_chunk).filter(|_| set.rtype == Rtype::RRSIG);
+            let ttl = original.map_or(set.ttl, |ttl| u32::from_be_bytes(*ttl));
+            self.blob.extend_from_slice(&head(set.rtype, ttl, length));
             self.blob.extend_from_slice(rdata);
         }
         self.records += set.rdata.len();

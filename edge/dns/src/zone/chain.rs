@@ -128,7 +128,6 @@ fn names(zone: &Zone) -> Chain {
 /// Of a zone that comes signed: the chain its records are. `None`: it is not signed, or not so that it could be answered from.
 pub(super) fn of_records(zone: &Zone) -> Option<Chain> {
     let at_apex = |rtype| zone.set_of(APEX, rtype).map(|set| zone.encoded(set));
-    at_apex(Rtype::DNSKEY)?;
     at_apex(Rtype::RRSIG)?;
     if at_apex(Rtype::NSEC).is_some() {
         return Some(names(zone));
