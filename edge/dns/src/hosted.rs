@@ -6,7 +6,7 @@ use crate::name::Name;
 use crate::record::RecordSet;
 use crate::types::{Rcode, Rtype};
 use crate::writer::{Full, Section};
-use crate::zone::{NameBuffer, Outcome, Question, Sink, Step, Zone, ZoneAnswer};
+use crate::zone::{After, NameBuffer, Outcome, Question, Sink, Step, Zone, ZoneAnswer};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -180,6 +180,7 @@ impl Hosted {
         let mut outcome = Outcome::new(Rcode::NOERROR, true);
         // The name that is looked at, and the one it leads to.
         let (mut alias, mut target) = (NameBuffer::new(), NameBuffer::new());
+        let mut after = After::default();
         let mut seen: SmallVec<[u64; ALIASES_MAX]> = SmallVec::new();
         for aliases in 0..ALIASES_MAX {
             let name = if aliases == 0 { name } else { alias.as_slice() };
@@ -198,7 +199,7 @@ impl Hosted {
             let step = match found.service {
                 Service::Zone(zone) => {
                     let question = Question { name, key: &key, apex_hash: found.apex_hash, hash: found.hash, rtype };
-                    zone.step(question, &mut outcome, sink, &mut target)?
+                    zone.step(question, &mut outcome, sink, &mut after, &mut target)?
                 }
                 Service::List(list) => {
                     answer_of_list(list, name, rtype, &mut outcome, sink)?;
@@ -211,6 +212,11 @@ impl Hosted {
             }
             std::mem::swap(&mut alias, &mut target);
         }
+        after.write_proofs(sink)?;
+        //= RFC 9471 section 3.1
+        //# If a name server generating a referral cannot include all of the available glue records ... it MUST set the TC flag
+        // Other addresses are a courtesy: without them nothing is wrong.
+        outcome.truncated = after.write_addresses(sink).is_err() && !outcome.authoritative;
         let ours = !seen.is_empty();
         Ok(ours.then_some((outcome, alias)))
     }
