@@ -18,7 +18,7 @@ rtypes! {
     A = 1, "A"; NS = 2, "NS"; CNAME = 5, "CNAME"; SOA = 6, "SOA"; PTR = 12, "PTR"; HINFO = 13, "HINFO"; MX = 15, "MX"; TXT = 16, "TXT";
     AAAA = 28, "AAAA"; SRV = 33, "SRV"; NAPTR = 35, "NAPTR"; DNAME = 39, "DNAME"; OPT = 41, "OPT"; DS = 43, "DS"; SSHFP = 44, "SSHFP";
     RRSIG = 46, "RRSIG"; NSEC = 47, "NSEC"; DNSKEY = 48, "DNSKEY"; TLSA = 52, "TLSA"; SMIMEA = 53, "SMIMEA"; OPENPGPKEY = 61, "OPENPGPKEY";
-    SVCB = 64, "SVCB"; HTTPS = 65, "HTTPS"; AXFR = 252, "AXFR"; IXFR = 251, "IXFR"; ANY = 255, "ANY"; CAA = 257, "CAA";
+    SVCB = 64, "SVCB"; HTTPS = 65, "HTTPS"; AXFR = 252, "AXFR"; IXFR = 251, "IXFR"; ANY = 255, "ANY"; CAA = 257, "CAA"; TSIG = 250, "TSIG";
 }
 
 impl Rtype {
@@ -68,6 +68,16 @@ impl Rcode {
     pub const NOTIMP: Self = Self(4);
     /// Not for you, or not ours.
     pub const REFUSED: Self = Self(5);
+    /// A name exists that must not (RFC 2136 section 2.2).
+    pub const YXDOMAIN: Self = Self(6);
+    /// A record set exists that must not.
+    pub const YXRRSET: Self = Self(7);
+    /// A record set does not exist that must.
+    pub const NXRRSET: Self = Self(8);
+    /// Not in charge of this zone, or not signed as it must be (RFC 8945 section 3).
+    pub const NOTAUTH: Self = Self(9);
+    /// A name is not within the zone.
+    pub const NOTZONE: Self = Self(10);
     /// An EDNS version not known (RFC 6891 section 9).
     pub const BADVERS: Self = Self(16);
 }
@@ -81,6 +91,11 @@ impl fmt::Display for Rcode {
             Self::NXDOMAIN => "NXDOMAIN",
             Self::NOTIMP => "NOTIMP",
             Self::REFUSED => "REFUSED",
+            Self::YXDOMAIN => "YXDOMAIN",
+            Self::YXRRSET => "YXRRSET",
+            Self::NXRRSET => "NXRRSET",
+            Self::NOTAUTH => "NOTAUTH",
+            Self::NOTZONE => "NOTZONE",
             Self::BADVERS => "BADVERS",
             Self(code) => return write!(f, "RCODE{code}"),
         })

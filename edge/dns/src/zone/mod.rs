@@ -80,7 +80,7 @@ pub struct Zone {
 }
 
 /// A record of a zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordRef<'z> {
     /// The owner in wire form, letters as in the file.
     pub owner: &'z [u8],
@@ -128,6 +128,14 @@ impl Zone {
     /// All records, the names in canonical order (RFC 4034 section 6.1), so the apex' first.
     pub fn records(&self) -> impl Iterator<Item = RecordRef<'_>> {
         self.numbers().flat_map(move |node| {
+            let owner = self.name(node);
+            self.set_range(node).flat_map(move |set| self.records_of(owner, set))
+        })
+    }
+
+    /// The records of a name, which must be lower-case.
+    pub fn records_at(&self, key: &[u8]) -> impl Iterator<Item = RecordRef<'_>> {
+        self.find_name(key).into_iter().flat_map(move |node| {
             let owner = self.name(node);
             self.set_range(node).flat_map(move |set| self.records_of(owner, set))
         })
