@@ -71,6 +71,16 @@ impl Rcode {
     pub const NOTIMP: Self = Self(4);
     /// Not for you, or not ours.
     pub const REFUSED: Self = Self(5);
+    /// A name exists that must not (RFC 2136 section 2.2).
+    pub const YXDOMAIN: Self = Self(6);
+    /// A record set exists that must not.
+    pub const YXRRSET: Self = Self(7);
+    /// A record set does not exist that must.
+    pub const NXRRSET: Self = Self(8);
+    /// Not in charge of this zone, or not signed as it must be (RFC 8945 section 3).
+    pub const NOTAUTH: Self = Self(9);
+    /// A name is not within the zone.
+    pub const NOTZONE: Self = Self(10);
     /// An EDNS version not known (RFC 6891 section 9).
     pub const BADVERS: Self = Self(16);
 }
@@ -84,6 +94,11 @@ impl fmt::Display for Rcode {
             Self::NXDOMAIN => "NXDOMAIN",
             Self::NOTIMP => "NOTIMP",
             Self::REFUSED => "REFUSED",
+            Self::YXDOMAIN => "YXDOMAIN",
+            Self::YXRRSET => "YXRRSET",
+            Self::NXRRSET => "NXRRSET",
+            Self::NOTAUTH => "NOTAUTH",
+            Self::NOTZONE => "NOTZONE",
             Self::BADVERS => "BADVERS",
             Self(code) => return write!(f, "RCODE{code}"),
         })

@@ -8,7 +8,7 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 7] = [
+    let entries: [(&str, Entry); 12] = [
         ("name", postring_dns::name::fuzz_name),
         ("query", postring_dns::query::fuzz_query),
         ("respond", postring_dns::responder::fuzz_respond),
@@ -16,6 +16,11 @@ fn kept_inputs_are_harmless() {
         ("flight", postring_dns::resolver::fuzz_flight),
         ("zone_file", postring_dns::zone::fuzz_zone_file),
         ("list_file", postring_dns::list::fuzz_list_file),
+        ("tsig", postring_dns::tsig::fuzz_tsig),
+        ("transfer", postring_dns::transfer::fuzz_transfer),
+        ("journal", postring_dns::transfer::fuzz_journal),
+        ("notify", postring_dns::notify::fuzz_notify),
+        ("update", postring_dns::update::fuzz_update),
     ];
     for (name, entry) in entries {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/inputs").join(name);

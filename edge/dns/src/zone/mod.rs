@@ -87,7 +87,7 @@ pub struct Zone {
 }
 
 /// A record of a zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordRef<'z> {
     /// The owner in wire form, letters as in the file.
     pub owner: &'z [u8],
@@ -135,12 +135,19 @@ impl Zone {
     /// All records, the names in canonical order (RFC 4034 section 6.1), so the apex' first. Without those that are made here by signing, but
     /// for what was put at the apex: see [`Self::records_signed`].
     pub fn records(&self) -> impl Iterator<Item = RecordRef<'_>> {
+        self.numbers().flat_map(move |node| self.records_of_node(node))
+    }
+
+    /// The records of a name, which must be lower-case; as [`Self::records`].
+    pub fn records_at(&self, key: &[u8]) -> impl Iterator<Item = RecordRef<'_>> {
+        self.find_name(key).into_iter().flat_map(move |node| self.records_of_node(node))
+    }
+
+    fn records_of_node(&self, node: u32) -> impl Iterator<Item = RecordRef<'_>> {
         let made_here = self.signed.as_ref().is_some_and(|signed| matches!(signed.source, Source::Signer { .. }));
-        self.numbers().flat_map(move |node| {
-            let owner = self.name(node);
-            let sets = self.set_range(node).map(|set| self.encoded(set));
-            sets.filter(move |set| !(made_here && set.rtype == Rtype::NSEC)).flat_map(move |set| self.records_of(owner, set))
-        })
+        let owner = self.name(node);
+        let sets = self.set_range(node).map(|set| self.encoded(set));
+        sets.filter(move |set| !(made_here && set.rtype == Rtype::NSEC)).flat_map(move |set| self.records_of(owner, set))
     }
 
     fn records_of<'z>(&'z self, owner: &'z [u8], set: Encoded<'z>) -> impl Iterator<Item = RecordRef<'z>> + use<'z> {
