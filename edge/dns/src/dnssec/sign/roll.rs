@@ -291,9 +291,9 @@ impl ZoneKeys {
     ///
     /// Cost: some passes over at most [`KEYS_MAX`] keys.
     pub fn advance(&mut self, now: u64, timing: &Timing) -> Vec<Change> {
-        self.zone_ttl.observe(timing.zone_ttl, now);
-        self.dnskey_ttl.observe(timing.dnskey_ttl, now);
-        self.ds_ttl.observe(timing.ds_ttl, now);
+        self.zone_ttl.observe(timing.zone_ttl, now, timing.propagation);
+        self.dnskey_ttl.observe(timing.dnskey_ttl, now, timing.propagation);
+        self.ds_ttl.observe(timing.ds_ttl, now, timing.parent_propagation);
         let mut changes = Vec::new();
         if self.leaving_until(timing).is_some_and(|until| until <= now) {
             changes.extend(self.keys.iter().map(|zone_key| change(zone_key, Some(zone_key.state), None)));
@@ -301,14 +301,13 @@ impl ZoneKeys {
             self.leaving = None;
             return changes;
         }
-        let due: Vec<Due> = self.keys.iter().map(|zone_key| self.due(zone_key, timing)).collect();
-        let is_due = |at: usize| due.get(at).is_some_and(|due| due.at <= now);
-        // Roles of ZSKs that become active; of entry points none does by time alone.
+        let is_due = |zone_key: &ZoneKey| self.due(zone_key, timing).is_some_and(|due| due <= now);
+        // Of the entry points none becomes active by time alone.
         let mut new_zsk = false;
-        let mut next: Vec<Option<KeyState>> = Vec::new();
-        for (at, zone_key) in self.keys.iter().enumerate() {
+        let mut next: Vec<Option<KeyState>> = Vec::with_capacity(self.keys.len());
+        for zone_key in &self.keys {
             next.push(match zone_key.state {
-                _ if !is_due(at) => Some(zone_key.state),
+                state if !is_due(zone_key) => Some(state),
                 KeyState::Introduced => Some(KeyState::Published),
                 KeyState::Published if zone_key.role.is_entry_point() => Some(KeyState::Ready),
                 KeyState::Published => {
@@ -316,24 +315,10 @@ impl ZoneKeys {
                     Some(KeyState::Active)
                 }
                 KeyState::Ready | KeyState::Active => Some(zone_key.state),
-                KeyState::Retired => match self.leave_taking(zone_key) {
-                    LeaveTaking::Alone => None,
-                    LeaveTaking::Needed => Some(KeyState::Retired),
-                    LeaveTaking::WithAlgorithm => {
-                        // All keys of the algorithm leave the key set at once.
-                        let same = |at: &usize| {
-                            let other = self.keys.get(*at);
-                            other.is_some_and(|other| {
-                                other.state == KeyState::Retired && other.key.algorithm() == zone_key.key.algorithm()
-                            })
-                        };
-                        match ((0..self.keys.len()).filter(same).all(is_due), zone_key.role.signs_zone()) {
-                            (false, _) => Some(KeyState::Retired),
-                            (true, true) => Some(KeyState::Withdrawn),
-                            (true, false) => None,
-                        }
-                    }
-                },
+                KeyState::Retired => {
+                    let must_sign_on = zone_key.role.signs_zone() && self.farewell(zone_key) == Farewell::WithAlgorithm;
+                    must_sign_on.then_some(KeyState::Withdrawn)
+                }
                 KeyState::Withdrawn => None,
             });
         }
@@ -356,7 +341,7 @@ impl ZoneKeys {
     /// When [`ZoneKeys::advance`] has something to do next. `None`: nothing happens by time alone.
     #[must_use]
     pub fn next_change(&self, timing: &Timing) -> Option<u64> {
-        let keys = self.keys.iter().map(|zone_key| self.due(zone_key, timing).at).filter(|at| *at != NEVER);
+        let keys = self.keys.iter().filter_map(|zone_key| self.due(zone_key, timing));
         keys.chain(self.leaving_until(timing)).min()
     }
 
@@ -366,38 +351,53 @@ impl ZoneKeys {
         Some(gone + self.ds_wait(timing))
     }
 
-    /// When a key leaves its state by time, and what it waits for.
-    pub(super) fn due(&self, zone_key: &ZoneKey, timing: &Timing) -> Due {
+    /// When a key leaves its state. `None`: not by time.
+    pub(super) fn due(&self, zone_key: &ZoneKey, timing: &Timing) -> Option<u64> {
         let (zone, keys, ds) = (self.zone_wait(timing), self.key_wait(timing), self.ds_wait(timing));
         let wait = match zone_key.state {
             KeyState::Introduced => zone,
             // Nobody knew a key of the zone before: the caches hold sets without signatures, and that there is no DNSKEY set.
             KeyState::Published if zone_key.role.is_entry_point() && !self.has_active_entry_point() => zone.max(keys),
             KeyState::Published | KeyState::Withdrawn => keys,
-            KeyState::Ready | KeyState::Active => return Due { at: NEVER },
-            KeyState::Retired => match zone_key.role {
-                Role::Csk => zone.max(ds),
-                Role::Ksk => ds,
-                Role::Zsk => zone,
-            },
+            KeyState::Ready | KeyState::Active => return None,
+            KeyState::Retired => {
+                let forgotten = |retired: &ZoneKey| {
+                    let wait = match retired.role {
+                        Role::Csk => zone.max(ds),
+                        Role::Ksk => ds,
+                        Role::Zsk => zone,
+                    };
+                    retired.since.saturating_add(wait)
+                };
+                return match self.farewell(zone_key) {
+                    Farewell::Alone => Some(forgotten(zone_key)),
+                    Farewell::NotYet => None,
+                    // All keys of the algorithm leave the key set at once.
+                    Farewell::WithAlgorithm => {
+                        let same = |other: &&ZoneKey| {
+                            other.state == KeyState::Retired && other.key.algorithm() == zone_key.key.algorithm()
+                        };
+                        self.keys.iter().filter(same).map(forgotten).max()
+                    }
+                };
+            }
         };
-        Due { at: zone_key.since.saturating_add(wait) }
+        Some(zone_key.since.saturating_add(wait))
     }
 
     fn has_active_entry_point(&self) -> bool {
         self.key_set_signers().any(|zone_key| zone_key.state == KeyState::Active)
     }
 
-    fn leave_taking(&self, leaving: &ZoneKey) -> LeaveTaking {
-        let others = || self.keys.iter().filter(|other| other.key.algorithm() == leaving.key.algorithm());
+    fn farewell(&self, retired: &ZoneKey) -> Farewell {
+        let others = || self.keys.iter().filter(|other| other.key.algorithm() == retired.key.algorithm());
         if !others().any(|other| other.state.is_coming_or_here()) {
-            // The last of its algorithm, unless another algorithm is not there to stay: then nothing would be left.
-            return LeaveTaking::WithAlgorithm;
+            return Farewell::WithAlgorithm;
         }
         let active = || others().filter(|other| other.state == KeyState::Active);
-        let zone_covered = !leaving.role.signs_zone() || active().any(|other| other.role.signs_zone());
-        let keys_covered = !leaving.role.is_entry_point() || active().any(|other| other.role.is_entry_point());
-        if zone_covered && keys_covered { LeaveTaking::Alone } else { LeaveTaking::Needed }
+        let zone_covered = !retired.role.signs_zone() || active().any(|other| other.role.signs_zone());
+        let keys_covered = !retired.role.is_entry_point() || active().any(|other| other.role.is_entry_point());
+        if zone_covered && keys_covered { Farewell::Alone } else { Farewell::NotYet }
     }
 
     fn zone_wait(&self, timing: &Timing) -> u64 {
@@ -413,20 +413,13 @@ impl ZoneKeys {
     }
 }
 
-/// Of [`Due::at`]: not by time.
-const NEVER: u64 = u64::MAX;
-
-/// When a state ends.
-pub(super) struct Due {
-    pub at: u64,
-}
-
 /// How a retired key may go.
-enum LeaveTaking {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Farewell {
     /// Others of its algorithm do what it did.
     Alone,
     /// Nobody else does yet.
-    Needed,
+    NotYet,
     /// Its algorithm goes.
     WithAlgorithm,
 }

@@ -4,7 +4,7 @@
 //!   # signing state of example.org.
 //!   version 1
 //!   serial 2026112402                                     last given out
-//!   ttl zone 86400 20261125040000                         largest TTL that caches may know, and when the zone last had it
+//!   ttl zone 86400 20261125040000 3600                    largest TTL that caches may know, when the zone last had it, what it has now
 //!   leaving 20261125040000 [20261125050000]               on the way to be unsigned; since when the parent has no DS
 //!   key 13 60975 csk active 20261125040000                algorithm, key tag, role, state, since when
 //! ```
@@ -55,8 +55,9 @@ impl ZoneKeys {
         if let Some(serial) = self.serial_last {
             writeln!(out, "serial {serial}")?;
         }
-        for (name, HighWater { ttl, at }) in [("zone", self.zone_ttl), ("dnskey", self.dnskey_ttl), ("ds", self.ds_ttl)] {
-            writeln!(out, "ttl {name} {ttl} {}", stamp(at))?;
+        for (name, HighWater { ttl, at, current }) in [("zone", self.zone_ttl), ("dnskey", self.dnskey_ttl), ("ds", self.ds_ttl)]
+        {
+            writeln!(out, "ttl {name} {ttl} {} {current}", stamp(at))?;
         }
         if let Some(Leaving { since, ds_gone }) = self.leaving {
             let gone = ds_gone.map(|gone| format!(" {}", stamp(gone))).unwrap_or_default();
@@ -107,8 +108,8 @@ impl ZoneKeys {
     ) -> Result<(), String> {
         match *words {
             ["serial", serial] => self.serial_last = Some(number(serial)?),
-            ["ttl", name, ttl, at] => {
-                let ttl = HighWater { ttl: number(ttl)?, at: time(at)? };
+            ["ttl", name, ttl, at, current] => {
+                let ttl = HighWater { ttl: number(ttl)?, at: time(at)?, current: number(current)? };
                 match name {
                     "zone" => self.zone_ttl = ttl,
                     "dnskey" => self.dnskey_ttl = ttl,

@@ -37,8 +37,12 @@ impl ZoneKeys {
                         KeyState::Retired => "the caches have forgotten what needs it",
                         _ => "the caches have forgotten its key",
                     };
-                    let due = self.due(zone_key, timing).at;
-                    write!(out, ", until {what}: {}{}", moment(due), if due <= now { " (now due)" } else { "" })?;
+                    match self.due(zone_key, timing) {
+                        Some(due) => {
+                            write!(out, ", until {what}: {}{}", moment(due), if due <= now { " (now due)" } else { "" })?
+                        }
+                        None => out.push_str(", until another key of its algorithm takes its place or goes, too"),
+                    }
                 }
             }
             out.push('\n');

@@ -138,21 +138,30 @@ pub struct ZoneKey {
     pub since: u64,
 }
 
-/// The largest TTL that caches may still hold something by, although the zone has a smaller one now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The largest TTL by which caches may still hold something, although the zone may have a smaller one now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HighWater {
-    /// Seconds.
+    /// Seconds, what counts.
     pub ttl: u32,
-    /// When the zone last had it.
+    /// When the zone last had it, or later: so that nothing is cached for longer than `ttl` from here.
     pub at: u64,
+    /// Seconds, what the zone has now.
+    pub current: u32,
 }
 
 impl HighWater {
-    /// Takes note of the TTL the zone has now; what counts is the larger one until it has run out.
-    pub(super) fn observe(&mut self, ttl: u32, now: u64) {
-        if ttl >= self.ttl || now >= self.at.saturating_add(self.ttl.into()) {
-            *self = Self { ttl, at: now };
-        }
+    /// Takes note of the TTL the zone has from now on; the larger one counts until it has run out everywhere.
+    pub(super) fn observe(&mut self, ttl: u32, now: u64, propagation: u32) {
+        let end = self.at.saturating_add(self.ttl.into());
+        let (high, at) = if now >= end.saturating_add(propagation.into()) {
+            (self.current, now)
+        } else {
+            // What it had until now may outlast the larger one of long ago.
+            let last = now.saturating_add(self.current.into()).saturating_sub(self.ttl.into());
+            (self.ttl, self.at.max(last))
+        };
+        let (high, at) = if ttl >= high { (ttl, now) } else { (high, at) };
+        *self = Self { ttl: high, at, current: ttl };
     }
 }
 
@@ -181,7 +190,7 @@ impl ZoneKeys {
     /// A zone without keys.
     #[must_use]
     pub fn new(origin: &Name) -> Self {
-        let none = HighWater { ttl: 0, at: 0 };
+        let none = HighWater::default();
         let keys = Vec::new();
         Self { origin: origin.to_key(), keys, leaving: None, zone_ttl: none, dnskey_ttl: none, ds_ttl: none, serial_last: None }
     }
