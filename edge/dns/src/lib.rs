@@ -8,6 +8,7 @@
 
 pub mod dnssec;
 pub mod hosted;
+pub mod key;
 pub mod list;
 pub mod message;
 pub mod name;
@@ -18,6 +19,7 @@ pub mod responder;
 mod test_support;
 pub mod types;
 mod wire;
+mod writer;
 pub mod zone;
 
 pub use hosted::{Hosted, Service};

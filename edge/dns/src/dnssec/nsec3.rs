@@ -8,6 +8,7 @@
 use super::bitmap::is_well_formed;
 use crate::wire::Reader;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use smallvec::SmallVec;
 
 /// The only hash algorithm: SHA-1 (RFC 5155 section 11).
 pub const HASH_SHA1: u8 = 1;
@@ -35,7 +36,9 @@ pub fn hash(name: &[u8], iterations: u16, salt: &[u8]) -> [u8; HASH_BYTES] {
         }
         hash
     };
-    let mut last = step(&name.to_ascii_lowercase());
+    let mut lower: SmallVec<[u8; 256]> = SmallVec::from_slice(name);
+    lower.make_ascii_lowercase();
+    let mut last = step(&lower);
     for _ in 0..iterations {
         last = step(&last);
     }

@@ -7,7 +7,9 @@ use super::clients::{Admission, Clients};
 use crate::{Hangups, Stream};
 use glommio::net::{TcpListener, TcpStream, UdpSocket};
 use ipnet::IpNet;
-use postring_dns::responder::{Response, Transport, respond, respond_resolved};
+use postring_dns::Rcode;
+use postring_dns::query::write_refusal;
+use postring_dns::responder::{Client as Asker, Context, Response, Transport, respond, respond_resolved};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
@@ -81,7 +83,13 @@ impl DnsServer {
 
     fn respond(&self, packet: &[u8], transport: Transport, client: IpAddr, out: &mut Vec<u8>) -> Response {
         self.queries.set(self.queries.get() + 1);
-        respond(&self.resolver.hosted(), packet, transport, self.may_recurse(client), out)
+        let asker = Asker { address: client, transport };
+        match respond(&Context::default(), &self.resolver.hosted(), packet, asker, self.may_recurse(client), out) {
+            // Nobody is there yet who does these.
+            Response::Notify { .. } | Response::Update { .. } => refuse(packet, Rcode::NOTIMP, out),
+            Response::Transfer { .. } | Response::Signed => refuse(packet, Rcode::REFUSED, out),
+            done => done,
+        }
     }
 
     /// Answers datagrams until the executor ends.
@@ -109,7 +117,11 @@ impl DnsServer {
                 continue;
             }
             match self.respond(query, Transport::Udp, client.ip(), &mut out) {
-                Response::Drop => {}
+                Response::Drop
+                | Response::Notify { .. }
+                | Response::Update { .. }
+                | Response::Transfer { .. }
+                | Response::Signed => {}
                 Response::Ready => self.send(&socket, &out, client).await,
                 Response::Resolve(name, rtype) => {
                     if self.resolving.get() >= RESOLVING_MAX {
@@ -201,7 +213,13 @@ impl DnsServer {
             stream.receive_exact(&mut query).await?;
             self.clients.borrow_mut().wait(descriptor, None);
             match self.respond(&query, Transport::Tcp, client, &mut out) {
-                Response::Drop => return Ok(()),
+                Response::Drop
+                | Response::Notify { .. }
+                | Response::Update { .. }
+                | Response::Transfer { .. }
+                | Response::Signed => {
+                    return Ok(());
+                }
                 Response::Ready => {}
                 Response::Resolve(name, rtype) => {
                     let resolved = self.resolver.lookup(&name, rtype).await;
@@ -217,6 +235,13 @@ impl DnsServer {
         }
         Ok(())
     }
+}
+
+/// Answers a query by its header alone.
+fn refuse(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) -> Response {
+    let Some([id_high, id_low, high, low]) = packet.first_chunk() else { return Response::Drop };
+    write_refusal(u16::from_be_bytes([*id_high, *id_low]), u16::from_be_bytes([*high, *low]), rcode, out);
+    Response::Ready
 }
 
 #[cfg(test)]
