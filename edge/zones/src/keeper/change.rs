@@ -40,7 +40,7 @@ impl Keeper {
         let Kind::Primary(config) = &kept.kind else { return Rcode::REFUSED };
         let rules = config.update_keys.iter().filter_map(|name| Name::absolute(name).ok());
         let rules = rules.map(|key| UpdateRule { key: key.to_key(), names: Names::All, types: Vec::new() }).collect();
-        let policy = UpdatePolicy { rules, apex: true };
+        let policy = UpdatePolicy { rules };
         let Some(zone) = kept.plain.as_deref().and_then(zone_of) else { return Rcode::SERVFAIL };
         let outcome = update.apply(zone, key, &policy);
         let Some(difference) = outcome.difference else { return outcome.rcode };

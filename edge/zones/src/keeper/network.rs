@@ -5,7 +5,7 @@ use postring_dns::notify::write_notify;
 use postring_dns::query::write_query;
 use postring_dns::record::Record;
 use postring_dns::responder::Transport;
-use postring_dns::transfer::{Incoming, Limits, Outcome, Progress, Soa, TransferError};
+use postring_dns::transfer::{Incoming, Limits, Outcome, Progress, Soa, TransferError, Wanted};
 use postring_dns::tsig::{Key, Verifier, sign_request};
 use postring_dns::{Name, Rcode, Rtype};
 use std::io::{Read, Write};
@@ -167,7 +167,8 @@ fn transfer(origin: &Name, primary: SocketAddr, have: Option<&Record>, key: Opti
     stream.set_write_timeout(Some(CONNECT_WAIT))?;
     stream.set_read_timeout(Some(TCP_IDLE_WAIT))?;
     let mut query = Vec::new();
-    let mut incoming = Incoming::new(origin, have, key, Limits::default(), Transport::Tcp, random_id(), unix(), &mut query);
+    let wanted = Wanted { zone: origin, have, key, limits: Limits::default(), transport: Transport::Tcp };
+    let mut incoming = Incoming::new(wanted, random_id(), unix(), &mut query);
     let length = u16::try_from(query.len()).map_err(std::io::Error::other)?;
     let mut framed = length.to_be_bytes().to_vec();
     framed.extend_from_slice(&query);
