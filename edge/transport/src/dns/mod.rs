@@ -3,8 +3,15 @@
 mod clients;
 mod config;
 mod exchange;
+mod mmsg;
+#[cfg_attr(not(test), allow(dead_code))]
+mod random;
 mod resolver;
 mod server;
+mod udp;
+// Until the resolver asks through it.
+#[cfg_attr(not(test), allow(dead_code))]
+mod upstream;
 
 pub use config::{BlockListConfig, DnsConfig, FileKind, HostConfig, ZoneConfig, load, load_what_can_be};
 pub use resolver::{Resolver, confirmed_name};
