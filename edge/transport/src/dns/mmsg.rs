@@ -13,10 +13,9 @@
 //! JUSTIFICATION of `unsafe`: no safe crate here has the two calls; they take a third of the CPU per answer away under load
 //! (edge/decisions/0004). All pointers the kernel gets are made in this file, from boxes that live as long as the batch.
 
-use glommio::net::UdpSocket;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Words of an address: a `sockaddr_in6` (RFC 3493 section 3.3) is the longest there is.
 const ADDRESS_WORDS: usize = 7;
@@ -28,38 +27,6 @@ const CONTROL_WORDS: usize = 8;
 const CONTROL_RECEIVED_BYTES: usize = 40;
 /// Octets between two packets, besides their own: buffers that begin at the same place of a page would share few cache lines.
 const SKEW_BYTES: usize = 192;
-
-/// A UDP socket of an executor that is waited for there and used with the calls below.
-pub(super) struct Socket {
-    inner: UdpSocket,
-}
-
-impl Socket {
-    /// Takes a socket over. Must be called on the executor that will wait for it.
-    #[allow(unsafe_code)] // glommio takes foreign sockets only as raw descriptors
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        // SAFETY: the descriptor was owned and is given up here, so the socket is its only owner.
-        Self { inner: unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) } }
-    }
-
-    /// Waits until a datagram or an error is there. glommio waits for nothing without receiving, so it looks at one octet and leaves the
-    /// datagram where it is.
-    ///
-    /// # Errors
-    /// The socket's, after which it may be waited for again.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.inner.peek(&mut [0]).await?;
-        Ok(())
-    }
-}
-
-impl AsFd for Socket {
-    #[allow(unsafe_code)] // glommio's socket only tells its number
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the socket owns the descriptor and is borrowed as long.
-        unsafe { BorrowedFd::borrow_raw(self.inner.as_raw_fd()) }
-    }
-}
 
 /// Who sent a datagram, and which address of ours it came to: all that is needed to answer it later.
 #[derive(Clone, Copy, Debug)]

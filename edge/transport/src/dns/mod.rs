@@ -12,6 +12,7 @@ mod udp;
 // Until the resolver asks through it.
 #[cfg_attr(not(test), allow(dead_code))]
 mod upstream;
+mod watch;
 
 pub use config::{BlockListConfig, DnsConfig, FileKind, HostConfig, ZoneConfig, load, load_what_can_be};
 pub use resolver::{Resolver, confirmed_name};

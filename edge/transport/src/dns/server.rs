@@ -2,7 +2,7 @@
 
 use super::Resolver;
 use super::clients::{Admission, Clients};
-use super::mmsg::{Origin, Socket, ask_for_destination, send_one};
+use super::mmsg::{Origin, ask_for_destination, send_one};
 use super::udp;
 use crate::{Hangups, Stream};
 use glommio::net::{TcpListener, TcpStream};
@@ -93,18 +93,28 @@ impl DnsServer {
         if let Some(Err(error)) = bound.map(|bound| ask_for_destination(socket.as_fd(), bound)) {
             tracing::warn!("DNS answers may leave from another address than the one asked: {error}");
         }
-        let socket = Rc::new(Socket::new(socket));
+        let socket = Rc::new(socket);
         let answer = |packet: &[u8], client: SocketAddr, origin: &Origin, out: &mut Vec<u8>| {
             if let Response::Resolve(name, rtype) = self.respond(packet, Transport::Udp, client.ip(), out) {
                 out.clear();
                 self.resolve(&socket, packet, *origin, name, rtype, out);
             }
         };
-        udp::serve(&socket, answer, |sent| self.count_answers(sent)).await;
+        if let Err(error) = udp::serve(&socket, answer, |sent| self.count_answers(sent)).await {
+            tracing::error!("a DNS socket is not served: {error}");
+        }
     }
 
     /// Answers at once what the resolver knows, and the rest when it knows it.
-    fn resolve(self: &Rc<Self>, socket: &Rc<Socket>, packet: &[u8], origin: Origin, name: Name, rtype: Rtype, out: &mut Vec<u8>) {
+    fn resolve(
+        self: &Rc<Self>,
+        socket: &Rc<OwnedFd>,
+        packet: &[u8],
+        origin: Origin,
+        name: Name,
+        rtype: Rtype,
+        out: &mut Vec<u8>,
+    ) {
         let resolver = self.resolver.clone();
         let mut lookup = Box::pin(async move { resolver.lookup(&name, rtype).await });
         if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -15,8 +15,9 @@
 //! Cost of a question: one system call to send, a share of one to receive, and 1 in 32 sockets; two allocations (the place, the answer). No
 //! timer each: one sweep for all.
 
-use super::mmsg::{Batch, Socket, ask_for_errors, next_error};
+use super::mmsg::{Batch, ask_for_errors, next_error};
 use super::random::Random;
+use super::watch::Watch;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -77,7 +78,7 @@ struct Open {
 }
 
 struct Upstream {
-    socket: Socket,
+    socket: OwnedFd,
     is_ipv4: bool,
     opened: Instant,
     asked: Cell<u32>,
@@ -187,14 +188,15 @@ impl Inner {
         let socket = bind(server.is_ipv4(), &mut pool.random.borrow_mut())?;
         // Without it an unreachable server is one that does not answer in time.
         let _ = ask_for_errors(socket.as_fd(), server);
+        let watch = Watch::new(&socket)?;
         let upstream = Rc::new(Upstream {
-            socket: Socket::new(socket),
+            socket,
             is_ipv4: server.is_ipv4(),
             opened: now,
             asked: Cell::new(0),
             waiting: RefCell::default(),
         });
-        let receiver = glommio::spawn_local(receive(Rc::downgrade(pool), Rc::clone(&upstream)));
+        let receiver = glommio::spawn_local(receive(Rc::downgrade(pool), Rc::clone(&upstream), watch));
         pool.sockets.borrow_mut().push(Open { upstream: Rc::clone(&upstream), _receiver: receiver });
         Ok(upstream)
     }
@@ -335,9 +337,9 @@ impl Drop for Place {
     }
 }
 
-async fn receive(pool: Weak<Inner>, upstream: Rc<Upstream>) {
+async fn receive(pool: Weak<Inner>, upstream: Rc<Upstream>, mut watch: Watch) {
     loop {
-        let ready = upstream.socket.readable().await;
+        let ready = watch.readable(&upstream.socket).await;
         let Some(pool) = pool.upgrade() else { return };
         pool.take(&upstream);
         drop(pool);
