@@ -1,14 +1,26 @@
-//! The resolver without I/O: answers, where they are kept, and the exchange with forwarders that gets them.
+//! The resolver without I/O: answers, where they are kept, and the conversations with other servers that get them.
 //!
-//! Whoever drives it asks in this order: what is hosted, what is local ([`LocalZones`]), the [`Cache`], and then runs a [`Flight`].
+//! Whoever drives it asks in this order: what is hosted, what is local ([`LocalZones`]), the [`Cache`], and then runs a [`Resolution`], which
+//! knows the servers of the world by the shard's [`Infrastructure`].
 
+mod ask;
+mod budget;
 mod cache;
-mod flight;
+mod delegation;
+mod generations;
+mod infrastructure;
 mod local;
+mod reading;
+mod resolution;
+mod roots;
+mod server;
 
+pub use budget::Budget;
 pub use cache::{Cache, CacheConfig};
-pub use flight::{Flight, FlightStep, fuzz_flight};
+pub use infrastructure::{Counters, Infrastructure, InfrastructureConfig, do_not_query_default};
 pub use local::LocalZones;
+pub use resolution::{Ask, Failure, Resolution, Step, TraceEntry, fuzz_resolution};
+pub use roots::{built_in_hints, parse_hints};
 
 use crate::dnssec::Security;
 use crate::hosted::Hosted;
