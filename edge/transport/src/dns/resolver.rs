@@ -3,7 +3,7 @@
 use super::DnsConfig;
 use super::exchange::{UdpExchange, over_tcp};
 use postring_dns::record::address;
-use postring_dns::resolver::{Answer, Cache, CacheConfig, Flight, FlightStep, LocalZones, Resolved, answer_of_hosted};
+use postring_dns::resolver::{Answer, Cache, CacheConfig, Flight, FlightStep, LocalZones, Purpose, Resolved, answer_of_hosted};
 use postring_dns::responder::Transport;
 use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::{Cell, RefCell};
@@ -101,16 +101,17 @@ impl Resolver {
     fn at_once(&self, name: &Name, rtype: Rtype) -> AtOnce {
         if let Some((answer, leads_to)) = answer_of_hosted(&self.inner.hosted.borrow(), name, rtype) {
             return match leads_to {
-                None => AtOnce::Done(answer.into()),
+                None => AtOnce::Done(Resolved::new(name, rtype, &answer)),
                 Some(target) => AtOnce::Alias(answer, target),
             };
         }
         let key = name.to_key();
         if let Some(answer) = self.inner.local.borrow().answer(&key, rtype) {
-            return AtOnce::Done(answer.into());
+            return AtOnce::Done(Resolved::new(name, rtype, &answer));
         }
         let now_ms = self.now_ms();
-        self.inner.cache.borrow_mut().get(&key, rtype, now_ms).map_or(AtOnce::Ask, AtOnce::Done)
+        let found = self.inner.cache.borrow_mut().get(key.wire(), rtype, Purpose::Client, now_ms);
+        found.map_or(AtOnce::Ask, |found| AtOnce::Done(found.resolved))
     }
 
     /// Looks a name up: what we host, what is local, what is cached, or what the forwarders say. Takes at most some ten seconds; what nobody
@@ -118,7 +119,7 @@ impl Resolver {
     ///
     /// Cost of a hit: one or two table look-ups, no packet; answers of our own zones are copied.
     pub async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
-        let mut name = name.clone();
+        let (asked, mut name) = (name, name.clone());
         let mut before: Option<Answer> = None;
         for _ in 0..ALIASES_MAX {
             let resolved = match self.at_once(&name, rtype) {
@@ -132,10 +133,10 @@ impl Resolver {
             };
             return match before {
                 None => resolved,
-                Some(_) => join(before, (*resolved.answer).clone()).into(),
+                Some(_) => Resolved::new(asked, rtype, &join(before, resolved.to_answer())),
             };
         }
-        Answer::failure(0).into()
+        Resolved::failure(asked, rtype)
     }
 
     /// Joins the flight that is under way for the question, or begins one.
@@ -146,7 +147,7 @@ impl Resolver {
             Some(waiting) => waiting,
             None => {
                 if self.inner.flights.borrow().len() >= FLIGHTS_MAX {
-                    return Answer::failure(0).into();
+                    return Resolved::failure(&question.0, rtype);
                 }
                 let waiting = Rc::new(Waiting::default());
                 self.inner.flights.borrow_mut().insert(question.clone(), Rc::clone(&waiting));
@@ -179,7 +180,7 @@ impl Resolver {
             }
         };
         let now_ms = self.now_ms();
-        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, answer, now_ms);
+        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, now_ms);
         self.inner.flights.borrow_mut().remove(&question);
         *waiting.resolved.borrow_mut() = Some(resolved);
         waiting.wakers.borrow_mut().drain(..).for_each(Waker::wake);
@@ -219,11 +220,11 @@ fn join(before: Option<Answer>, mut answer: Answer) -> Answer {
 pub async fn confirmed_name(resolver: Resolver, client: IpAddr) -> Option<String> {
     let client = client.to_canonical();
     let reverse = resolver.lookup(&postring_dns::name::reverse(client), Rtype::PTR).await;
-    for rdata in reverse.answer.rdata(Rtype::PTR).take(REVERSE_NAMES_MAX) {
+    for rdata in reverse.rdata(Rtype::PTR).take(REVERSE_NAMES_MAX) {
         let Ok(name) = Name::from_wire(rdata) else { continue };
         let rtype = if client.is_ipv4() { Rtype::A } else { Rtype::AAAA };
         let forward = resolver.lookup(&name, rtype).await;
-        if forward.answer.rcode == Rcode::NOERROR && forward.answer.rdata(rtype).any(|rdata| address(rdata) == Some(client)) {
+        if forward.rcode() == Rcode::NOERROR && forward.rdata(rtype).any(|rdata| address(rdata) == Some(client)) {
             let text = name.to_string();
             return Some(text.trim_end_matches('.').to_owned());
         }
