@@ -113,6 +113,40 @@ impl<'o> ResponseWriter<'o> {
         Ok(())
     }
 
+    /// Adds records that are encoded: `octets` with owners that point into this question or into `octets` at this place, and where in them the
+    /// TTLs are, each of which becomes what `ttl` makes of it. Nothing written later points into them.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing was written.
+    pub(crate) fn encoded(
+        &mut self,
+        section: Section,
+        count: u16,
+        octets: &[u8],
+        ttl_places: impl Iterator<Item = usize>,
+        ttl: impl Fn(u32) -> u32,
+    ) -> Result<(), Full> {
+        let before = self.out.len();
+        if before + octets.len() > self.limit {
+            return Err(Full);
+        }
+        self.out.extend_from_slice(octets);
+        for place in ttl_places {
+            if let Some(word) = self.out.get_mut(before + place..).and_then(|rest| rest.first_chunk_mut()) {
+                *word = ttl(u32::from_be_bytes(*word)).to_be_bytes();
+            }
+        }
+        if let Some(sum) = self.counts.get_mut(section as usize) {
+            *sum = sum.saturating_add(count);
+        }
+        Ok(())
+    }
+
+    /// Says in the header that all of it was validated (RFC 4035 section 3.2.3).
+    pub(crate) fn authentic_data(&mut self) {
+        self.flags |= 0x0020;
+    }
+
     fn rdata(&mut self, rtype: Rtype, rdata: &[u8]) {
         let mut rest = rdata;
         let compressible = is_compressible(rtype);

@@ -1,5 +1,6 @@
 //! From a query's packet to its response's: who may ask what, and how it fits.
 
+use crate::dnssec::Security;
 use crate::hosted::Hosted;
 use crate::message::{PAYLOAD_BYTES, ResponseFlags, ResponseWriter, Section};
 use crate::name::Name;
@@ -118,23 +119,20 @@ pub fn respond_resolved(packet: &[u8], resolved: &Resolved, transport: Transport
         out.clear();
         return;
     };
-    let answer = &resolved.answer;
     let flags = ResponseFlags { authoritative: false, recursion_available: true };
     let mut writer = ResponseWriter::begin(&query, limit(&query, transport), out);
+    // The stored form points into its own question.
+    if !resolved.is_for(&query.key, query.rtype) {
+        return writer.finish(Rcode::SERVFAIL, flags, false);
+    }
     let empty = writer.mark();
-    let sections = [(Section::Answer, &answer.records), (Section::Authority, &answer.authority)];
-    let written = sections.into_iter().try_for_each(|(section, records)| {
-        records.iter().try_for_each(|record| {
-            // The owner that was asked for keeps the client's letters.
-            let own = record.name.to_key().wire() == query.key.as_slice();
-            let owner = if own { query.name } else { record.name.wire() };
-            writer.record(section, owner, record.rtype, record.ttl.saturating_sub(resolved.age_seconds), &record.rdata)
-        })
-    });
+    let written = resolved.write(&mut writer, query.edns.is_some_and(|edns| edns.dnssec_ok));
     if written.is_err() {
         writer.rewind(empty);
+    } else if resolved.security() == Security::Secure && !resolved.is_stale() && query.authentic_data_wanted() {
+        writer.authentic_data();
     }
-    writer.finish(answer.rcode, flags, written.is_err());
+    writer.finish(resolved.rcode(), flags, written.is_err());
 }
 
 /// For the fuzzer and the replay of its inputs: answers anything, must not panic.

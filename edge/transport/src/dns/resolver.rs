@@ -11,8 +11,8 @@ use super::exchange::over_tcp;
 use super::upstream::UpstreamPool;
 use postring_dns::record::address;
 use postring_dns::resolver::{
-    Answer, Ask, Budget, Cache, CacheConfig, Counters, Failure, Infrastructure, InfrastructureConfig, LocalZones, Resolution,
-    Resolved, Step, TraceEntry, answer_of_hosted,
+    Answer, Ask, Budget, Cache, CacheConfig, CacheStats, Counters, Failure, Infrastructure, InfrastructureConfig, LocalZones,
+    Purpose, Resolution, Resolved, STALE_ANSWER_WAIT_MS, Step, TraceEntry, answer_of_hosted,
 };
 use postring_dns::responder::Transport;
 use postring_dns::{Hosted, Name, Rcode, Rtype};
@@ -61,7 +61,8 @@ enum AtOnce {
     Done(Resolved),
     /// An alias of one of our zones leads elsewhere.
     Alias(Answer, Name),
-    Ask,
+    /// The name in lower case.
+    Ask(Name),
 }
 
 impl Resolver {
@@ -110,6 +111,25 @@ impl Resolver {
         (waiting, sockets, self.inner.upstream.strangers())
     }
 
+    /// What is kept, and what it was good for.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.inner.cache.borrow().stats()
+    }
+
+    /// Forgets what is kept at a name, below it too with `below`; of the root and below it: all, what is known of servers included. Gives the
+    /// number of answers.
+    pub fn flush(&self, name: &Name, below: bool) -> usize {
+        let mut cache = self.inner.cache.borrow_mut();
+        if *name == Name::root() && below {
+            let count = cache.len();
+            cache.flush_all();
+            self.inner.infrastructure.borrow_mut().clear();
+            return count;
+        }
+        if below { cache.flush_zone(name) } else { cache.flush_name(name) }
+    }
+
     /// What was counted of the conversations with other servers.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -120,78 +140,101 @@ impl Resolver {
         u64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn at_once(&self, name: &Name, rtype: Rtype) -> AtOnce {
+    fn at_once(&self, name: &Name, rtype: Rtype, purpose: Purpose) -> AtOnce {
         if let Some((answer, leads_to)) = answer_of_hosted(&self.inner.hosted.borrow(), name, rtype) {
             return match leads_to {
-                None => AtOnce::Done(answer.into()),
+                None => AtOnce::Done(Resolved::new(name, rtype, &answer)),
                 Some(target) => AtOnce::Alias(answer, target),
             };
         }
         let key = name.to_key();
         if let Some(answer) = self.inner.local.borrow().answer(&key, rtype) {
-            return AtOnce::Done(answer.into());
+            return AtOnce::Done(Resolved::new(name, rtype, &answer));
         }
         let now_ms = self.now_ms();
-        self.inner.cache.borrow_mut().get(&key, rtype, now_ms).map_or(AtOnce::Ask, AtOnce::Done)
+        let found = self.inner.cache.borrow_mut().get(key.wire(), rtype, purpose, now_ms);
+        let Some(found) = found else { return AtOnce::Ask(key) };
+        if found.refresh {
+            // For whoever asks next; should there be no place, it is found when its time is over.
+            let _ = self.begin(key, rtype);
+        }
+        AtOnce::Done(found.resolved)
     }
 
-    /// Looks a name up: what we host, what is local, what is cached, or what the forwarders say. Takes at most some ten seconds; what nobody
-    /// could say is an answer for which `is_failure` is true.
+    /// Looks a name up for a check or the delivery of a mail: what we host, what is local, what is cached, or what other servers say. Takes at
+    /// most some ten seconds; what nobody could say is an answer for which `is_failure` is true.
     ///
     /// Cost of a hit: one or two table look-ups, no packet; answers of our own zones are copied.
     pub async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
-        let mut name = name.clone();
+        self.lookup_with(name, rtype, Purpose::Mail).await
+    }
+
+    /// The same for what `purpose` says.
+    pub async fn lookup_with(&self, name: &Name, rtype: Rtype, purpose: Purpose) -> Resolved {
         let mut before: Option<Answer> = None;
+        let mut target: Option<Name> = None;
         for _ in 0..ALIASES_MAX {
-            let resolved = match self.at_once(&name, rtype) {
+            let resolved = match self.at_once(target.as_ref().unwrap_or(name), rtype, purpose) {
                 AtOnce::Done(resolved) => resolved,
-                AtOnce::Alias(answer, target) => {
-                    name = target;
+                AtOnce::Alias(answer, leads_to) => {
+                    target = Some(leads_to);
                     before = Some(join(before, answer));
                     continue;
                 }
-                AtOnce::Ask => self.fly(name.to_key(), rtype).await,
+                AtOnce::Ask(key) => self.fly(key, rtype).await,
             };
             return match before {
                 None => resolved,
-                Some(_) => join(before, (*resolved.answer).clone()).into(),
+                Some(_) => Resolved::new(name, rtype, &join(before, resolved.to_answer())),
             };
         }
-        Answer::failure(0).into()
+        Resolved::failure(name, rtype)
     }
 
-    /// Joins the flight that is under way for the question, or begins one.
+    /// Waits for the answer to a question, and not too long if there is one beyond its time.
     async fn fly(&self, key: Name, rtype: Rtype) -> Resolved {
-        let question = (key, rtype);
-        let known = self.inner.flights.borrow().get(&question).cloned();
-        let waiting = match known {
-            Some(waiting) => waiting,
-            None => {
-                if self.inner.flights.borrow().len() >= FLIGHTS_MAX {
-                    return Answer::failure(0).into();
-                }
-                let waiting = Rc::new(Waiting::default());
-                self.inner.flights.borrow_mut().insert(question.clone(), Rc::clone(&waiting));
-                // On a task of its own: whoever asked first may lose interest.
-                glommio::spawn_local(self.clone().run(question, Rc::clone(&waiting))).detach();
-                waiting
-            }
+        let stale = self.inner.cache.borrow_mut().get_stale(key.wire(), rtype, self.now_ms());
+        let Some(waiting) = self.begin(key.clone(), rtype) else {
+            return stale.unwrap_or_else(|| Resolved::failure(&key, rtype));
         };
-        poll_fn(|cx| match &*waiting.resolved.borrow() {
+        let answer = poll_fn(|cx| match &*waiting.resolved.borrow() {
             Some(resolved) => Poll::Ready(resolved.clone()),
             None => {
                 waiting.wakers.borrow_mut().push(cx.waker().clone());
                 Poll::Pending
             }
-        })
-        .await
+        });
+        let Some(stale) = stale else { return answer.await };
+        let too_long = async {
+            glommio::timer::sleep(Duration::from_millis(STALE_ANSWER_WAIT_MS)).await;
+            stale
+        };
+        futures_lite::future::or(answer, too_long).await
+    }
+
+    /// Joins the flight that is under way for the question, or begins one; `None`: there are too many.
+    fn begin(&self, key: Name, rtype: Rtype) -> Option<Rc<Waiting>> {
+        let question = (key, rtype);
+        let mut flights = self.inner.flights.borrow_mut();
+        if let Some(waiting) = flights.get(&question) {
+            return Some(Rc::clone(waiting));
+        }
+        if flights.len() >= FLIGHTS_MAX {
+            return None;
+        }
+        let waiting = Rc::new(Waiting::default());
+        flights.insert(question.clone(), Rc::clone(&waiting));
+        drop(flights);
+        // On a task of its own: whoever asked first may lose interest.
+        glommio::spawn_local(self.clone().run(question, Rc::clone(&waiting))).detach();
+        Some(waiting)
     }
 
     async fn run(self, question: (Name, Rtype), waiting: Rc<Waiting>) {
         let mut resolution = Resolution::new(&question.0, question.1, false, Budget::new(self.now_ms()));
         let answer = self.resolve(&mut resolution).await;
         let now_ms = self.now_ms();
-        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, answer, now_ms);
+        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, now_ms);
         self.inner.flights.borrow_mut().remove(&question);
         *waiting.resolved.borrow_mut() = Some(resolved);
         waiting.wakers.borrow_mut().drain(..).for_each(Waker::wake);
@@ -269,11 +312,11 @@ fn join(before: Option<Answer>, mut answer: Answer) -> Answer {
 pub async fn confirmed_name(resolver: Resolver, client: IpAddr) -> Option<String> {
     let client = client.to_canonical();
     let reverse = resolver.lookup(&postring_dns::name::reverse(client), Rtype::PTR).await;
-    for rdata in reverse.answer.rdata(Rtype::PTR).take(REVERSE_NAMES_MAX) {
+    for rdata in reverse.rdata(Rtype::PTR).take(REVERSE_NAMES_MAX) {
         let Ok(name) = Name::from_wire(rdata) else { continue };
         let rtype = if client.is_ipv4() { Rtype::A } else { Rtype::AAAA };
         let forward = resolver.lookup(&name, rtype).await;
-        if forward.answer.rcode == Rcode::NOERROR && forward.answer.rdata(rtype).any(|rdata| address(rdata) == Some(client)) {
+        if forward.rcode() == Rcode::NOERROR && forward.rdata(rtype).any(|rdata| address(rdata) == Some(client)) {
             let text = name.to_string();
             return Some(text.trim_end_matches('.').to_owned());
         }
@@ -376,7 +419,7 @@ mod tests {
 
     async fn addresses(resolver: &Resolver, name: &str) -> (Rcode, Vec<IpAddr>) {
         let resolved = resolver.lookup(&Name::absolute(name).unwrap(), Rtype::A).await;
-        (resolved.answer.rcode, resolved.answer.rdata(Rtype::A).filter_map(address).collect())
+        (resolved.rcode(), resolved.rdata(Rtype::A).filter_map(address).collect())
     }
 
     #[test]
@@ -387,7 +430,7 @@ mod tests {
             assert_eq!(addresses(&resolver, "far.a.test").await, (Rcode::NOERROR, vec![[192, 0, 2, 2].into()]));
             assert_eq!(addresses(&resolver, "no.a.test").await, (Rcode::NXDOMAIN, vec![]));
             let long = resolver.lookup(&Name::absolute("long.a.test").unwrap(), Rtype::TXT).await;
-            assert_eq!(postring_dns::record::text(long.answer.rdata(Rtype::TXT).next().unwrap()).len(), 1500);
+            assert_eq!(postring_dns::record::text(long.rdata(Rtype::TXT).next().unwrap()).len(), 1500);
             assert_eq!((resolver.counters().asked, resolver.counters().asked_tcp), (10, 1));
             let (answer, trace) = resolver.trace(&Name::absolute("mx.a.test").unwrap(), Rtype::A).await;
             assert_eq!((answer.records.len(), trace.len()), (1, 1));

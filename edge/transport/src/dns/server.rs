@@ -7,6 +7,7 @@ use super::udp;
 use crate::{Hangups, Stream};
 use glommio::net::{TcpListener, TcpStream};
 use ipnet::IpNet;
+use postring_dns::resolver::Purpose;
 use postring_dns::responder::{Response, Transport, respond, respond_resolved};
 use postring_dns::{Name, Rtype};
 use std::cell::{Cell, RefCell};
@@ -116,7 +117,7 @@ impl DnsServer {
         out: &mut Vec<u8>,
     ) {
         let resolver = self.resolver.clone();
-        let mut lookup = Box::pin(async move { resolver.lookup(&name, rtype).await });
+        let mut lookup = Box::pin(async move { resolver.lookup_with(&name, rtype, Purpose::Client).await });
         if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return respond_resolved(packet, &resolved, Transport::Udp, out);
         }
@@ -209,7 +210,7 @@ impl DnsServer {
                 Response::Drop => return Ok(()),
                 Response::Ready => {}
                 Response::Resolve(name, rtype) => {
-                    let resolved = self.resolver.lookup(&name, rtype).await;
+                    let resolved = self.resolver.lookup_with(&name, rtype, Purpose::Client).await;
                     respond_resolved(&query, &resolved, Transport::Tcp, &mut out);
                 }
             }
