@@ -7,6 +7,7 @@ pub mod digest;
 pub mod key;
 pub mod nsec3;
 pub mod rrsig;
+pub mod validate;
 
 use std::fmt;
 
