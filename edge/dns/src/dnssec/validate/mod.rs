@@ -33,6 +33,7 @@ pub use work::{
 use super::Security;
 use super::rrsig::Rrsig;
 use crate::name::{Name, is_within, suffixes};
+use crate::record::Record;
 use crate::resolver::Answer;
 use crate::types::{Rcode, Rtype};
 use chain::Zone;
@@ -339,28 +340,21 @@ impl Validator {
             Some(Verdict::Bogus(_)) | None => return Answer::failure(BOGUS_TTL),
         };
         let everything = self.rtype == Rtype::RRSIG;
-        let keep = |place: Place, records: &[crate::record::Record]| -> Vec<crate::record::Record> {
+        let keep = |place: Place, records: &[Record]| -> Vec<Record> {
             let kept = records.iter().filter_map(|record| {
-                let (covered, signer) = match Rrsig::parse(&record.rdata).filter(|_| record.rtype == Rtype::RRSIG) {
-                    Some(rrsig) => (rrsig.type_covered, Some(rrsig.signer)),
-                    None => (record.rtype, None),
-                };
+                let rrsig = Rrsig::parse(&record.rdata).filter(|_| record.rtype == Rtype::RRSIG);
+                let covered = rrsig.map_or(record.rtype, |rrsig| rrsig.type_covered);
                 let set = self.sets.find(place, &record.name.to_key(), covered).and_then(|at| self.sets.sets.get(at));
-                let unsigned = place == Place::Authority && security == Security::Insecure;
-                let set = set.filter(|set| set.used || unsigned || everything);
-                if set.is_none() && !everything {
+                let set = match set {
+                    // The denials of an unsigned zone are nobody's proof: its SOA, mostly.
+                    Some(set) if set.used || (place == Place::Authority && security == Security::Insecure) => set,
+                    _ => return everything.then(|| record.clone()),
+                };
+                if rrsig.is_some() && !set.is_genuine(&record.rdata) {
                     return None;
                 }
-                let state = set.and_then(sets::Set::state);
-                // Signatures of others do not stay beside what was verified.
-                let own =
-                    |signer: &[u8]| set.and_then(sets::Set::signer).is_some_and(|own| own.wire().eq_ignore_ascii_case(signer));
-                if state.is_some() && !signer.is_none_or(own) {
-                    return None;
-                }
-                let mut record = record.clone();
-                record.ttl = record.ttl.min(state.map_or(u32::MAX, |verified| verified.ttl));
-                Some(record)
+                let ttl = set.state().map_or(u32::MAX, |verified| verified.ttl).min(record.ttl);
+                Some(Record { ttl, ..record.clone() })
             });
             kept.collect()
         };

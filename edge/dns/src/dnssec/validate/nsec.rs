@@ -92,3 +92,68 @@ pub(super) fn wildcard(encloser: &[u8]) -> Option<Vec<u8>> {
     let name = [b"\x01*", encloser].concat();
     (name.len() <= crate::name::NAME_BYTES_MAX).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dnssec::bitmap::write_bitmap;
+
+    fn name(text: &str) -> Name {
+        Name::absolute(text).unwrap()
+    }
+
+    fn span(owner: &str, next: &str, types: &[Rtype]) -> Span {
+        let mut rdata = name(next).wire().to_vec();
+        write_bitmap(types.iter().copied(), &mut rdata);
+        Span::new(&name(owner), &rdata).unwrap()
+    }
+
+    #[test]
+    fn spans_and_what_they_prove() {
+        const APEX: &[Rtype] = &[Rtype::NS, Rtype::SOA, Rtype::NSEC];
+        const HOST: &[Rtype] = &[Rtype::A, Rtype::NSEC];
+        const CUT: &[Rtype] = &[Rtype::NS, Rtype::NSEC];
+        let there = Denial::Type { delegation: false };
+        let cases: &[(&[(&str, &str, &[Rtype])], &str, Rtype, Denial)] = &[
+            // RFC 4035 section 5.4.
+            (&[("a.z", "c.z", HOST), ("z", "a.z", APEX)], "b.z", Rtype::A, Denial::Name),
+            (&[("a.z", "c.z", HOST)], "b.z", Rtype::A, Denial::Unproven),
+            (&[("a.z", "c.z", HOST)], "a.z", Rtype::MX, there),
+            (&[("a.z", "c.z", HOST)], "a.z", Rtype::A, Denial::Unproven),
+            (&[("a.z", "c.z", HOST)], "c.z", Rtype::A, Denial::Unproven),
+            (&[("z", "z", APEX)], "b.z", Rtype::A, Denial::Name),
+            (&[("a.z", "x.b.z", HOST)], "b.z", Rtype::A, there),
+            // An alias answers for every type (RFC 6840 section 4.3).
+            (&[("a.z", "c.z", &[Rtype::CNAME, Rtype::NSEC])], "a.z", Rtype::MX, Denial::Unproven),
+            (&[("*.z", "c.z", &[Rtype::CNAME, Rtype::NSEC])], "b.z", Rtype::MX, Denial::Unproven),
+            // The wildcard of the closest encloser, not another.
+            (&[("a.z", "x.b.z", HOST), ("*.z", "a.z", HOST)], "c.b.z", Rtype::MX, Denial::Unproven),
+            // RFC 6840 section 4.1: a cut says nothing of what is below, and of itself only that there is no DS.
+            (&[("a.z", "c.z", CUT), ("z", "a.z", APEX)], "b.a.z", Rtype::A, Denial::Unproven),
+            (&[("a.z", "c.z", CUT), ("z", "a.z", APEX)], "a.z", Rtype::A, Denial::Unproven),
+            (&[("a.z", "c.z", CUT)], "a.z", Rtype::DS, Denial::Type { delegation: true }),
+            (&[("a.z", "c.z", CUT), ("z", "a.z", APEX)], "b.z", Rtype::A, Denial::Name),
+            (&[("a.z", "a.z", APEX)], "a.z", Rtype::DS, Denial::Unproven),
+            // Nor does a DNAME (RFC 6672 section 5.3.4.1).
+            (&[("a.z", "c.z", &[Rtype::DNAME, Rtype::NSEC]), ("z", "a.z", APEX)], "b.a.z", Rtype::A, Denial::Unproven),
+            // RFC 9824 section 3: a name that is said not to be there by its own NSEC.
+            (&[("b.z", "\\000.b.z", &[Rtype::RRSIG, Rtype::NSEC, NXNAME])], "b.z", Rtype::A, Denial::Name),
+            (&[("b.z", "\\000.b.z", &[Rtype::RRSIG, Rtype::NSEC])], "b.z", Rtype::A, there),
+            (&[("b.z", "\\000.b.z", &[Rtype::RRSIG, Rtype::NSEC])], "c.b.z", Rtype::A, Denial::Unproven),
+        ];
+        for (spans, owner, rtype, expected) in cases {
+            let spans: Vec<Span> = spans.iter().map(|(owner, next, types)| span(owner, next, types)).collect();
+            assert_eq!(find(&spans, &name(owner), *rtype), *expected, "{owner} {rtype} by {spans:?}");
+        }
+    }
+
+    #[test]
+    fn wildcards_that_had_to_answer() {
+        let spans = [span("a.w.z", "c.w.z", &[Rtype::A])];
+        for (owner, from, expected) in
+            [("b.w.z", 2, true), ("x.b.w.z", 2, true), ("b.w.z", 1, false), ("d.w.z", 2, false), ("x.a.w.z", 2, false)]
+        {
+            assert_eq!(proves_expansion(&spans, &name(owner), from), expected, "{owner} {from}");
+        }
+    }
+}

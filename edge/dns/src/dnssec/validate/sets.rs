@@ -37,6 +37,8 @@ pub(super) struct Set {
     /// TTL and data of RRSIG records.
     signatures: Vec<(u32, Rdata)>,
     state: Option<Result<Verified, Reason>>,
+    /// The signature that was verified.
+    genuine: Option<usize>,
     /// Part of what was found to be so: it stays in the answer.
     pub used: bool,
 }
@@ -84,7 +86,7 @@ impl Sets {
         } else if self.sets.len() < SETS_MAX {
             self.index.insert((place, owner.clone(), record.rtype), self.sets.len());
             let (rtype, ttl, rdata) = (record.rtype, record.ttl, vec![record.rdata.clone()]);
-            self.sets.push(Set { owner, rtype, ttl, rdata, signatures: Vec::new(), state: None, used: false });
+            self.sets.push(Set { owner, rtype, ttl, rdata, signatures: Vec::new(), state: None, genuine: None, used: false });
         }
     }
 
@@ -137,17 +139,20 @@ impl Set {
         if let Some(state) = &self.state {
             return state.clone();
         }
-        let state = self.verify_with(keys, &keys.keys, now, work);
+        let state = self.verify_with(keys, now, work);
+        self.genuine = state.as_ref().ok().map(|(_, at)| *at);
+        let state = state.map(|(verified, _)| verified);
         self.state = Some(state.clone());
         state
     }
 
-    fn verify_with(&self, keys: &ZoneKeys, candidates: &[Rdata], now: u64, work: &mut Work) -> Result<Verified, Reason> {
+    /// The second is the place of the signature.
+    fn verify_with(&self, keys: &ZoneKeys, now: u64, work: &mut Work) -> Result<(Verified, usize), Reason> {
         let reason = |code, text| Reason::new(code, &self.owner, text);
         let mut best = reason(ExtendedError::RRSIGS_MISSING, "the zone is signed, the set is not");
         let mut failures = 0;
         let mut message = Vec::new();
-        for (signature_ttl, rdata) in &self.signatures {
+        for (at, (signature_ttl, rdata)) in self.signatures.iter().enumerate() {
             let Some(rrsig) = Rrsig::parse(rdata) else { continue };
             //= RFC 4035 section 5.3.1
             //# The RRSIG RR's Signer's Name field MUST be the name of the zone that contains the RRset.
@@ -171,14 +176,14 @@ impl Set {
                 best = reason(ExtendedError::BOGUS, "the signature is for a name with more labels");
                 continue;
             }
-            let own = candidates.iter().filter_map(|rdata| Dnskey::parse(rdata));
+            let own = keys.keys.iter().filter_map(|rdata| Dnskey::parse(rdata));
             let own = own.filter(|key| key.algorithm == rrsig.algorithm && key.is_usable() && key.key_tag() == rrsig.key_tag);
             let mut any = false;
             for key in own.take(KEYS_PER_TAG_MAX) {
                 any = true;
                 work.take_signature().map_err(|Spent| reason(ExtendedError::BOGUS, "too many signatures to verify"))?;
                 if rrsig.algorithm.verify(key.public_key, &message, rrsig.signature) {
-                    return Ok(self.verified(&rrsig, *signature_ttl, now_serial));
+                    return Ok((self.verified(&rrsig, *signature_ttl, now_serial), at));
                 }
                 work.take_failure();
                 failures += 1;
@@ -209,7 +214,12 @@ impl Set {
     /// Verifies a DNSKEY set with some of its own keys: those the parent or an anchor vouches for.
     pub fn verify_keys(&self, zone: &Name, vouched: Vec<Rdata>, now: u64, work: &mut Work) -> Result<Verified, Reason> {
         let keys = ZoneKeys { zone: zone.clone(), keys: vouched };
-        self.verify_with(&keys, &keys.keys, now, work)
+        self.verify_with(&keys, now, work).map(|(verified, _)| verified)
+    }
+
+    /// True if this is the data of the signature that was verified; of a set without, any is.
+    pub fn is_genuine(&self, signature: &[u8]) -> bool {
+        self.genuine.and_then(|at| self.signatures.get(at)).is_none_or(|(_, rdata)| **rdata == *signature)
     }
 
     /// What verification said, if it was successful.

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::dnssec::algorithm::Algorithm;
     use crate::dnssec::key::dnskey_rdata;
-    use hickory_proto::dnssec::TrustAnchors;
+    use hickory_proto::dnssec::{PublicKey, TrustAnchors};
 
     fn name(text: &str) -> Name {
         Name::absolute(text).unwrap()
