@@ -17,6 +17,7 @@ const QR: u16 = 0x8000;
 const OPCODE: u16 = 0x7800;
 const TC: u16 = 0x0200;
 const RD: u16 = 0x0100;
+const AD: u16 = 0x0020;
 const CD: u16 = 0x0010;
 /// The flags a response repeats.
 const REPEATED: u16 = OPCODE | RD | CD;
@@ -187,6 +188,14 @@ impl<'a> QueryView<'a> {
     #[must_use]
     pub fn recursion_desired(&self) -> bool {
         self.flags & RD != 0
+    }
+
+    /// The client wants to know whether the answer was validated.
+    #[must_use]
+    pub fn authentic_data_wanted(&self) -> bool {
+        //= RFC 6840 section 5.7
+        //# the AD bit in a query as a signal indicating that the requester understands and is interested in the value of the AD bit in the response
+        self.flags & AD != 0 || self.dnssec_ok()
     }
 
     /// DNSSEC records are wanted.

@@ -11,6 +11,7 @@
 //! ```
 //! Cost of a hit: the query's name read once, its key made once, two table look-ups, the records copied. No allocation; hooks apart.
 
+use crate::dnssec::Security;
 use crate::hosted::Hosted;
 use crate::message::{PAYLOAD_BYTES, ResponseFlags, ResponseOptions, ResponseWriter, Section};
 use crate::name::Name;
@@ -367,24 +368,19 @@ pub fn respond_resolved(packet: &[u8], resolved: &Resolved, transport: Transport
         out.clear();
         return;
     };
-    let answer = &resolved.answer;
-    let key = query.name.to_ascii_lowercase();
-    let flags = ResponseFlags { recursion_available: true, ..ResponseFlags::default() };
+    let mut flags = ResponseFlags { recursion_available: true, ..ResponseFlags::default() };
     let mut writer = ResponseWriter::begin(&query, limit(&query, transport), out);
+    // The stored form points into its own question.
+    if !resolved.is_for(&query.name.to_ascii_lowercase(), query.rtype) {
+        return writer.finish(Rcode::SERVFAIL, flags, false);
+    }
     let empty = writer.mark();
-    let sections = [(Section::Answer, &answer.records), (Section::Authority, &answer.authority)];
-    let written = sections.into_iter().try_for_each(|(section, records)| {
-        records.iter().try_for_each(|record| {
-            // The owner that was asked for keeps the client's letters.
-            let own = record.name.to_key().wire() == key;
-            let owner = if own { query.name } else { record.name.wire() };
-            writer.record(section, owner, record.rtype, record.ttl.saturating_sub(resolved.age_seconds), &record.rdata)
-        })
-    });
+    let written = resolved.write(&mut writer, query.dnssec_ok());
     if written.is_err() {
         writer.rewind(empty);
     }
-    writer.finish(answer.rcode, flags, written.is_err());
+    flags.authentic = resolved.security() == Security::Secure && !resolved.is_stale() && query.authentic_data_wanted();
+    writer.finish(resolved.rcode(), flags, written.is_err());
 }
 
 /// For the fuzzer and the replay of its inputs: answers anything, must not panic.

@@ -236,6 +236,30 @@ impl<'o, 'q> ResponseWriter<'o, 'q> {
         self.count(section, records, before)
     }
 
+    /// Adds records that are encoded: `octets` with owners that point into this question or into `octets` at this place, and where in them the
+    /// TTLs are, each of which becomes what `ttl` makes of it. Nothing written later points into them.
+    ///
+    /// # Errors
+    /// [`Full`], and nothing was written.
+    pub(crate) fn encoded(
+        &mut self,
+        section: Section,
+        count: u16,
+        octets: &[u8],
+        ttl_places: impl Iterator<Item = usize>,
+        ttl: impl Fn(u32) -> u32,
+    ) -> Result<(), Full> {
+        let before = self.mark();
+        let start = self.out.len();
+        self.out.extend_from_slice(octets);
+        for place in ttl_places {
+            if let Some(word) = self.out.get_mut(start + place..).and_then(|rest| rest.first_chunk_mut()) {
+                *word = ttl(u32::from_be_bytes(*word)).to_be_bytes();
+            }
+        }
+        self.count(section, count, before)
+    }
+
     fn count(&mut self, section: Section, records: u16, before: Mark) -> Result<(), Full> {
         if self.out.len() > self.limit {
             self.rewind(before);

@@ -13,7 +13,7 @@ fn kept_inputs_are_harmless() {
         ("query", postring_dns::query::fuzz_query),
         ("respond", postring_dns::responder::fuzz_respond),
         ("response", postring_dns::message::fuzz_response),
-        ("flight", postring_dns::resolver::fuzz_flight),
+        ("resolution", postring_dns::resolver::fuzz_resolution),
         ("zone_file", postring_dns::zone::fuzz_zone_file),
         ("list_file", postring_dns::list::fuzz_list_file),
         ("tsig", postring_dns::tsig::fuzz_tsig),

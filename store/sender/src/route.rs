@@ -8,7 +8,7 @@
 //! ```
 
 use postring_dns::record::{address, mail_exchange};
-use postring_dns::resolver::Answer;
+use postring_dns::resolver::Resolved;
 use postring_dns::{Name, Rcode, Rtype};
 use postring_mail::Reply;
 use std::collections::VecDeque;
@@ -158,7 +158,7 @@ impl Route {
     }
 
     /// The answer to what was asked.
-    pub fn handle_answer(&mut self, answer: &Answer) {
+    pub fn handle_answer(&mut self, answer: &Resolved) {
         match self.state {
             State::Mx => self.handle_mx(answer),
             State::Addresses(rtype) => {
@@ -179,14 +179,14 @@ impl Route {
         }
     }
 
-    fn handle_mx(&mut self, answer: &Answer) {
+    fn handle_mx(&mut self, answer: &Resolved) {
         if answer.is_failure() {
             self.state = State::Failed(DNS_FAILED.clone());
             return;
         }
         let mut hosts: Vec<(u16, Name)> = answer.rdata(Rtype::MX).filter_map(mail_exchange).take(HOSTS_MAX).collect();
         if hosts.is_empty() {
-            if answer.rcode == Rcode::NXDOMAIN {
+            if answer.rcode() == Rcode::NXDOMAIN {
                 self.state = State::Failed(NO_DOMAIN.clone());
                 return;
             }
@@ -287,6 +287,7 @@ fn mix(seed: u64, host: &Name) -> u64 {
 mod tests {
     use super::*;
     use postring_dns::record::Record;
+    use postring_dns::resolver::Answer;
 
     const CONFIG: fn() -> RouteConfig = || RouteConfig { own_hostname: "mx.us.example".to_owned(), loopback: false };
 
@@ -323,7 +324,7 @@ mod tests {
         let mut tries = Vec::new();
         for _ in 0..200 {
             match route.poll_step() {
-                RouteStep::Ask(name, rtype) => route.handle_answer(&world(&name, rtype)),
+                RouteStep::Ask(name, rtype) => route.handle_answer(&Resolved::new(&name, rtype, &world(&name, rtype))),
                 RouteStep::Try(target) => {
                     tries.push(format!("{} {}", target.host, target.address));
                     end(&target, &mut route);

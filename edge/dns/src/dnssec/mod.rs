@@ -8,6 +8,7 @@ pub mod key;
 pub mod nsec3;
 pub mod rrsig;
 pub mod sign;
+pub mod validate;
 
 use std::fmt;
 

@@ -1,182 +1,348 @@
-//! Answers of others, kept for a while; bounded in bytes and entries.
+//! Answers of others, kept for a while; bounded in bytes.
 //!
-//! Eviction is CLOCK: a hand goes round the entries; one that was used since it last came by stays, one that was not goes. A scan of
-//! names nobody asks for twice cannot push out what is in use.
+//! ```text
+//!   put ─> kept ── its time ──> stale ── stale_max ──> gone
+//!            │ get: a hit         │ get: nothing; get_stale, or a failure put meanwhile: given as it was
+//!            └ the last tenth of its time: the hit says once that it should be asked for again
+//! ```
+//! Costs: a hit is one hash of the name, one look-up in the table, one comparison of the name and one count of a shared pointer; no allocation
+//! (`tests/allocations_cache.rs`, `benches/cache.rs`).
 
+use super::hash::HashKey;
+use super::packed::Packed;
+use super::policy::{FAILURE_TTL_MAX, Purpose, Says, TtlRules, failure_ttl};
+use super::sieve::Sieve;
 use super::{Answer, Resolved};
-use crate::name::Name;
+use crate::dnssec::Security;
+use crate::name::{Name, is_within};
 use crate::types::Rtype;
-use std::collections::HashMap;
-use std::rc::Rc;
+use hashbrown::HashTable;
+
+/// Milliseconds a client should wait for the resolver before it is given what is stale, if there is any.
+//= RFC 8767 section 5
+//# A conservative value of 1.8 seconds
+pub const STALE_ANSWER_WAIT_MS: u64 = 1800;
+/// Seconds a client may keep what is stale.
+//= RFC 8767 section 4
+//# the TTL of each expired record in the message to a value greater than 0, with a RECOMMENDED value of 30 seconds
+pub const TTL_STALE: u32 = 30;
+/// Seconds after a failure in which what is stale is given without asking again (RFC 8767 section 5, the failure recheck timer).
+const RECHECK_SECONDS: u32 = 30;
+/// The part of its time in which a hit says that an answer should be asked for again.
+const REFRESH_PART: u32 = 10;
 
 /// What a cache may use, and how long it keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CacheConfig {
-    /// Bytes of all entries, as counted by [`weigh`].
+    /// Bytes taken from the allocator: entries, their list, and the table.
     pub bytes_max: usize,
-    /// Seconds a positive answer is kept at least, whatever its TTL: mail asks the same again within minutes, and a TTL of 0 is mostly a
-    /// load balancer's that does not matter for it.
-    pub positive_ttl_min: u32,
-    /// Seconds a positive answer is kept at most (RFC 8767 section 4 suggests days).
-    pub positive_ttl_max: u32,
-    /// Seconds a negative answer is kept at most: a domain that is just being set up must be seen soon (RFC 2308 section 5 allows hours).
-    pub negative_ttl_max: u32,
-    /// Seconds a failure is kept (RFC 9520 section 3.2: at least 1, at most 300).
-    pub failure_ttl: u32,
+    /// How long answers are kept.
+    pub ttl: TtlRules,
+    /// Seconds a positive answer is kept beyond its time, in case that nothing better can be had. A day: who cannot repair their servers in that
+    /// time has other troubles than ours (RFC 8767 section 5 suggests one to three).
+    pub stale_max: u32,
+    /// The key of the table.
+    pub hash_key: HashKey,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self {
-            bytes_max: 32 * 1024 * 1024,
-            positive_ttl_min: 60,
-            positive_ttl_max: 86_400,
-            negative_ttl_max: 300,
-            failure_ttl: 5,
-        }
+        Self { bytes_max: 32 * 1024 * 1024, ttl: TtlRules::default(), stale_max: 86_400, hash_key: HashKey::random() }
     }
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The answer.
+    pub resolved: Resolved,
+    /// It is asked for, and its time is nearly over: ask again now, and nobody has to wait then. Said once a time.
+    pub refresh: bool,
+}
+
+/// Counts since the start, and sizes now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Entries now.
+    pub entries: usize,
+    /// Bytes they take, all told.
+    pub bytes: usize,
+    /// Look-ups answered.
+    pub hits: u64,
+    /// Look-ups not answered.
+    pub misses: u64,
+    /// Entries that had to make room.
+    pub evictions: u64,
+    /// Answers given beyond their time.
+    pub stale: u64,
+    /// Answers of which a hit said that they should be asked for again.
+    pub refreshes: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    key: (Name, Rtype),
-    answer: Rc<Answer>,
-    stored_ms: u64,
-    expires_ms: u64,
-    weight: usize,
-    used: bool,
+    packed: Packed,
+    hash: u64,
+    stored: u32,
+    until_mail: u32,
+    until_client: u32,
+    /// Beyond its time it is kept until then: for want of better, or to count failures.
+    until_gone: u32,
+    /// A failure has been put since: until then what is stale is given at once.
+    recheck: u32,
+    /// Failures in a row.
+    failures: u8,
+    refresh_said: bool,
+}
+
+impl Entry {
+    fn until(&self, purpose: Purpose) -> u32 {
+        match purpose {
+            Purpose::Mail => self.until_mail,
+            Purpose::Client => self.until_client,
+        }
+    }
+
+    fn resolved(&self, purpose: Purpose, now: u32, stale: bool) -> Resolved {
+        let left_seconds = self.until(purpose).saturating_sub(now);
+        Resolved { packed: self.packed.clone(), age_seconds: now.saturating_sub(self.stored), left_seconds, stale }
+    }
+
+    /// True for what says something, and may be given beyond its time.
+    fn may_be_stale(&self) -> bool {
+        self.until_gone > self.until_mail.max(self.until_client) && self.failures == 0
+    }
+}
+
+/// Bytes the allocator takes for a shared slice of this length: two counts before it, in steps of 16.
+fn allocated(bytes: usize) -> usize {
+    (bytes + 2 * size_of::<usize>()).next_multiple_of(16)
+}
+
+/// Whole seconds; of the same beginning as `now_ms`.
+fn seconds(now_ms: u64) -> u32 {
+    u32::try_from(now_ms / 1000).unwrap_or(u32::MAX)
 }
 
 /// The cache of one shard.
 #[derive(Debug)]
 pub struct Cache {
     config: CacheConfig,
-    places: HashMap<(Name, Rtype), usize>,
-    entries: Vec<Option<Entry>>,
-    free: Vec<usize>,
-    hand: usize,
-    bytes: usize,
-}
-
-/// Bytes an entry is counted as: its data and, for maps and headers, a generous constant.
-fn weigh(answer: &Answer) -> usize {
-    let records = answer.records.iter().chain(&answer.authority);
-    320 + records.map(|record| 96 + record.name.wire().len() + record.rdata.len()).sum::<usize>()
+    table: HashTable<u32>,
+    entries: Sieve<Entry>,
+    /// Of the packed answers.
+    packed_bytes: usize,
+    stats: CacheStats,
 }
 
 impl Cache {
     /// An empty cache.
     #[must_use]
     pub fn new(config: CacheConfig) -> Self {
-        Self { config, places: HashMap::new(), entries: Vec::new(), free: Vec::new(), hand: 0, bytes: 0 }
+        Self { config, table: HashTable::new(), entries: Sieve::default(), packed_bytes: 0, stats: CacheStats::default() }
     }
 
-    /// Looks a name up, lower-case. Costs one table look-up; no allocation but for names over 32 octets.
-    pub fn get(&mut self, key: &Name, rtype: Rtype, now_ms: u64) -> Option<Resolved> {
-        let place = *self.places.get(&(key.clone(), rtype))?;
-        let entry = self.entries.get_mut(place)?.as_mut()?;
-        if entry.expires_ms <= now_ms {
+    fn place(&self, hash: u64, key: &[u8], rtype: Rtype) -> Option<u32> {
+        let is_it =
+            |place: &u32| self.entries.get(*place).is_some_and(|entry| entry.hash == hash && entry.packed.is_for(key, rtype));
+        self.table.find(hash, is_it).copied()
+    }
+
+    /// Looks a name up; `key` in lower case and wire form.
+    pub fn get(&mut self, key: &[u8], rtype: Rtype, purpose: Purpose, now_ms: u64) -> Option<Found> {
+        let found = self.find(key, rtype, purpose, seconds(now_ms));
+        match &found {
+            Some(found) => {
+                self.stats.hits += 1;
+                self.stats.stale += u64::from(found.resolved.stale);
+                self.stats.refreshes += u64::from(found.refresh);
+            }
+            None => self.stats.misses += 1,
+        }
+        found
+    }
+
+    fn find(&mut self, key: &[u8], rtype: Rtype, purpose: Purpose, now: u32) -> Option<Found> {
+        let place = self.place(self.config.hash_key.hash(key, rtype), key, rtype)?;
+        let entry = self.entries.get_mut(place)?;
+        if entry.until_gone <= now {
             self.remove(place);
             return None;
         }
-        entry.used = true;
-        let age = now_ms.saturating_sub(entry.stored_ms) / 1000;
-        Some(Resolved { answer: Rc::clone(&entry.answer), age_seconds: u32::try_from(age).unwrap_or(u32::MAX) })
+        let until = entry.until(purpose);
+        let found = if now < until {
+            let left = until - now;
+            let refresh = !entry.refresh_said && left <= (until - entry.stored) / REFRESH_PART && entry.failures == 0;
+            entry.refresh_said |= refresh;
+            Found { resolved: entry.resolved(purpose, now, false), refresh }
+        } else if now < entry.recheck && entry.may_be_stale() {
+            Found { resolved: entry.resolved(purpose, now, true), refresh: false }
+        } else {
+            return None;
+        };
+        self.entries.touch(place);
+        Some(found)
     }
 
-    /// Keeps an answer for the time its TTL and the configuration allow; gives it back with the TTLs that came of it.
-    pub fn put(&mut self, key: &Name, rtype: Rtype, mut answer: Answer, now_ms: u64) -> Resolved {
-        let config = self.config;
-        let seconds = if answer.is_failure() {
-            config.failure_ttl
-        } else if answer.records.iter().any(|record| record.rtype == rtype) {
-            let seconds = answer.ttl.clamp(config.positive_ttl_min, config.positive_ttl_max);
-            // What we give on must not be older than what we keep.
-            answer
-                .records
-                .iter_mut()
-                .for_each(|record| record.ttl = record.ttl.clamp(config.positive_ttl_min, config.positive_ttl_max));
-            seconds
-        } else {
-            answer.ttl.min(config.negative_ttl_max)
+    /// What was known before its time was over: for when the resolver cannot say, or takes longer than [`STALE_ANSWER_WAIT_MS`]. Positive
+    /// answers only, for a name that was missing may have come to be; and not those that were validated: their signatures may have ended, and
+    /// without them they would lead a sender that has to use DANE to go without (RFC 7672 section 2.1).
+    pub fn get_stale(&mut self, key: &[u8], rtype: Rtype, now_ms: u64) -> Option<Resolved> {
+        let now = seconds(now_ms);
+        let place = self.place(self.config.hash_key.hash(key, rtype), key, rtype)?;
+        let entry = self.entries.get(place)?;
+        if entry.until_gone <= now || !entry.may_be_stale() {
+            return None;
+        }
+        let resolved = entry.resolved(Purpose::Client, now, now >= entry.until_client);
+        self.stats.stale += u64::from(resolved.stale);
+        self.entries.touch(place);
+        Some(resolved)
+    }
+
+    /// Keeps an answer for the time its TTL and the rules allow, and gives it as it is to be given on. A failure does not push out what may be
+    /// given beyond its time: then that is what is given.
+    pub fn put(&mut self, name: &Name, rtype: Rtype, answer: &Answer, now_ms: u64) -> Resolved {
+        let (now, key) = (seconds(now_ms), name.to_key());
+        let hash = self.config.hash_key.hash(key.wire(), rtype);
+        let place = self.place(hash, key.wire(), rtype);
+        if answer.is_failure() {
+            return self.put_failure(&key, rtype, answer, (hash, place), now);
+        }
+        let rule = *self.config.ttl.of(key.wire());
+        let says = Says::of(rtype, answer);
+        let mail = rule.seconds(Purpose::Mail, says, answer.ttl);
+        let client = rule.seconds(Purpose::Client, says, answer.ttl);
+        // What a client is told: never more than the rules leave.
+        let packed = Packed::new(name, rtype, answer, |ttl| rule.seconds(Purpose::Client, says, ttl));
+        let longest = mail.max(client);
+        let stale = if says == Says::Positive && answer.security != Security::Secure { self.config.stale_max } else { 0 };
+        let entry = Entry {
+            packed,
+            hash,
+            stored: now,
+            until_mail: now.saturating_add(mail),
+            until_client: now.saturating_add(client),
+            until_gone: now.saturating_add(longest).saturating_add(if longest > 0 { stale } else { 0 }),
+            recheck: 0,
+            failures: 0,
+            refresh_said: false,
         };
-        answer.ttl = seconds;
-        let weight = weigh(&answer);
-        let answer = Rc::new(answer);
-        if let Some(place) = self.places.get(&(key.clone(), rtype)).copied() {
+        let resolved = entry.resolved(Purpose::Client, now, false);
+        self.replace(place, entry, now);
+        resolved
+    }
+
+    fn put_failure(&mut self, key: &Name, rtype: Rtype, answer: &Answer, place: (u64, Option<u32>), now: u32) -> Resolved {
+        let (hash, place) = place;
+        let mut before = 0;
+        if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)).filter(|entry| entry.until_gone > now) {
+            if entry.may_be_stale() {
+                entry.recheck = now.saturating_add(RECHECK_SECONDS);
+                let resolved = entry.resolved(Purpose::Client, now, now >= entry.until_client);
+                self.stats.stale += u64::from(resolved.stale);
+                return resolved;
+            }
+            before = entry.failures;
+        }
+        let until = now.saturating_add(failure_ttl(before));
+        let entry = Entry {
+            packed: Packed::new(key, rtype, answer, |ttl| ttl),
+            hash,
+            stored: now,
+            until_mail: until,
+            until_client: until,
+            until_gone: until.saturating_add(FAILURE_TTL_MAX),
+            recheck: 0,
+            failures: before.saturating_add(1),
+            refresh_said: false,
+        };
+        let resolved = entry.resolved(Purpose::Client, now, false);
+        self.replace(place, entry, now);
+        resolved
+    }
+
+    /// Puts an entry in the place of the one there was, and makes room for it.
+    fn replace(&mut self, place: Option<u32>, entry: Entry, now: u32) {
+        if let Some(place) = place {
             self.remove(place);
         }
-        if seconds > 0 && weight <= config.bytes_max {
-            while self.bytes + weight > config.bytes_max {
-                self.evict();
-            }
-            let expires_ms = now_ms.saturating_add(u64::from(seconds) * 1000);
-            let key = (key.clone(), rtype);
-            let entry =
-                Entry { key: key.clone(), answer: Rc::clone(&answer), stored_ms: now_ms, expires_ms, weight, used: false };
-            let place = self.free.pop().unwrap_or_else(|| {
-                self.entries.push(None);
-                self.entries.len() - 1
-            });
-            if let Some(free) = self.entries.get_mut(place) {
-                *free = Some(entry);
-                self.places.insert(key, place);
-                self.bytes += weight;
-            }
+        let bytes = allocated(entry.packed.bytes().len());
+        if entry.until_gone <= now || bytes > self.config.bytes_max {
+            return;
         }
-        Resolved { answer, age_seconds: 0 }
+        let hash = entry.hash;
+        let Some(place) = self.entries.insert(entry) else { return };
+        self.packed_bytes += bytes;
+        let entries = &self.entries;
+        self.table.insert_unique(hash, place, |place| entries.get(*place).map_or(0, |entry| entry.hash));
+        while self.bytes() > self.config.bytes_max {
+            let Some(victim) = self.entries.victim(|entry| entry.until_gone <= now) else { return };
+            self.remove(victim);
+            self.stats.evictions += 1;
+        }
+    }
+
+    fn remove(&mut self, place: u32) {
+        let Some(entry) = self.entries.remove(place) else { return };
+        self.packed_bytes -= allocated(entry.packed.bytes().len());
+        if let Ok(found) = self.table.find_entry(entry.hash, |other| *other == place) {
+            found.remove();
+        }
     }
 
     /// Entries now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.table.len()
     }
 
     /// True without any.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.table.is_empty()
     }
 
-    /// Bytes they count as.
+    /// Bytes taken from the allocator.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.packed_bytes + self.entries.bytes() + self.table.allocation_size()
+    }
+
+    /// Counts and sizes.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        CacheStats { entries: self.len(), bytes: self.bytes(), ..self.stats }
     }
 
     /// Forgets all.
-    pub fn clear(&mut self) {
-        *self = Self::new(self.config);
+    pub fn flush_all(&mut self) {
+        (self.table, self.entries, self.packed_bytes) = (HashTable::new(), Sieve::default(), 0);
     }
 
-    fn remove(&mut self, place: usize) {
-        if let Some(entry) = self.entries.get_mut(place).and_then(Option::take) {
-            self.bytes -= entry.weight;
-            self.places.remove(&entry.key);
-            self.free.push(place);
-        }
+    /// Forgets all types of a name; gives the number of entries. Costs a walk over all.
+    pub fn flush_name(&mut self, name: &Name) -> usize {
+        let key = name.to_key();
+        self.flush(|other| other == key.wire())
     }
 
-    /// Moves the hand until one entry has gone. Two rounds are enough: the first takes the marks away.
-    fn evict(&mut self) {
-        for _ in 0..=2 * self.entries.len() {
-            self.hand = if self.hand + 1 < self.entries.len() { self.hand + 1 } else { 0 };
-            match self.entries.get_mut(self.hand).and_then(Option::as_mut) {
-                Some(entry) if entry.used => entry.used = false,
-                Some(_) => return self.remove(self.hand),
-                None => {}
-            }
-        }
-        // Nothing was left to go: what is counted is nothing.
-        self.bytes = 0;
+    /// Forgets a name and all below it; gives the number of entries. Costs a walk over all.
+    pub fn flush_zone(&mut self, zone: &Name) -> usize {
+        let key = zone.to_key();
+        self.flush(|other| is_within(other, key.wire()))
+    }
+
+    fn flush(&mut self, goes: impl Fn(&[u8]) -> bool) -> usize {
+        let places: Vec<u32> =
+            self.entries.iter().filter(|(_, entry)| goes(entry.packed.key())).map(|(place, _)| place).collect();
+        places.iter().for_each(|place| self.remove(*place));
+        places.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dnssec::Security;
     use crate::record::Record;
     use crate::types::Rcode;
 
@@ -189,35 +355,124 @@ mod tests {
         Answer { rcode: Rcode::NOERROR, records: vec![record], authority: Vec::new(), ttl, security: Security::Unchecked }
     }
 
+    fn negative(ttl: u32) -> Answer {
+        Answer { rcode: Rcode::NXDOMAIN, ..Answer::failure(ttl) }
+    }
+
+    fn get(cache: &mut Cache, text: &str, purpose: Purpose, second: u64) -> Option<Found> {
+        cache.get(name(text).wire(), Rtype::A, purpose, second * 1000)
+    }
+
     #[test]
     fn times() {
         let mut cache = Cache::new(CacheConfig::default());
-        cache.put(&name("a"), Rtype::A, positive("a", 100), 0);
-        cache.put(&name("b"), Rtype::A, positive("b", 0), 0);
-        cache.put(&name("c"), Rtype::A, Answer { rcode: Rcode::NXDOMAIN, ttl: 9999, ..Answer::failure(0) }, 0);
-        cache.put(&name("d"), Rtype::A, Answer::failure(0), 0);
-        cache.put(&name("e"), Rtype::A, Answer { rcode: Rcode::NXDOMAIN, ttl: 0, ..Answer::failure(0) }, 0);
-        let mut ages = |now_ms| {
-            ["a", "b", "c", "d", "e"].map(|text| cache.get(&name(text), Rtype::A, now_ms).map(|found| found.age_seconds))
+        for (text, answer) in [
+            ("a", positive("a", 1000)),
+            ("b", positive("b", 0)),
+            ("c", negative(9999)),
+            ("d", negative(0)),
+            ("e", Answer { security: Security::Secure, ..positive("e", 100) }),
+        ] {
+            cache.put(&name(text), Rtype::A, &answer, 0);
+        }
+        let mut ages = |purpose, second| {
+            ["a", "b", "c", "d", "e"].map(|text| get(&mut cache, text, purpose, second).map(|found| found.resolved.age_seconds))
         };
-        assert_eq!(ages(4_000), [Some(4), Some(4), Some(4), Some(4), None]);
-        assert_eq!(ages(59_999), [Some(59), Some(59), Some(59), None, None]);
-        assert_eq!(ages(60_000), [Some(60), None, Some(60), None, None]);
-        assert_eq!(ages(100_000), [None, None, Some(100), None, None]);
-        assert_eq!(ages(300_000), [None; 5]);
-        assert!(cache.is_empty() && cache.bytes() == 0);
+        assert_eq!(ages(Purpose::Mail, 4), [Some(4), Some(4), Some(4), None, Some(4)]);
+        assert_eq!(ages(Purpose::Client, 4), [Some(4), None, Some(4), None, Some(4)]);
+        assert_eq!(ages(Purpose::Mail, 100), [Some(100), Some(100), Some(100), None, None]);
+        assert_eq!(ages(Purpose::Mail, 300), [Some(300), Some(300), None, None, None]);
+        assert_eq!(ages(Purpose::Client, 899), [Some(899), None, Some(899), None, None]);
+        assert_eq!(ages(Purpose::Mail, 900), [Some(900), None, None, None, None]);
+        assert_eq!(ages(Purpose::Mail, 1000), [None; 5]);
+        assert_eq!(cache.len(), 2, "what may be stale stays");
+        assert_eq!(cache.stats().misses, 20);
+        get(&mut cache, "a", Purpose::Mail, 1000 + 86_400);
+        assert_eq!((get(&mut cache, "b", Purpose::Mail, 900 + 86_400).is_none(), cache.len(), cache.packed_bytes), (true, 0, 0));
+    }
+
+    #[test]
+    fn a_client_is_told_what_is_left() {
+        let mut cache = Cache::new(CacheConfig::default());
+        let ttl = |resolved: &Resolved| resolved.records().next().unwrap().ttl;
+        assert_eq!(ttl(&cache.put(&name("a"), Rtype::A, &positive("a", 100_000), 0)), 86_400);
+        assert_eq!(ttl(&get(&mut cache, "a", Purpose::Client, 400).unwrap().resolved), 86_000);
+        assert_eq!(ttl(&cache.put(&name("a"), Rtype::A, &positive("a", 0), 0)), 0);
+        assert!(get(&mut cache, "a", Purpose::Client, 0).is_none());
+    }
+
+    #[test]
+    fn failures_last_longer_each_time() {
+        let mut cache = Cache::new(CacheConfig::default());
+        let mut second = 0;
+        for expected in [5, 10, 20, 40, 80, 160, 300, 300] {
+            assert!(cache.put(&name("a"), Rtype::A, &Answer::failure(0), second * 1000).is_failure());
+            assert!(get(&mut cache, "a", Purpose::Mail, second + expected - 1).unwrap().resolved.is_failure());
+            second += expected;
+            assert!(get(&mut cache, "a", Purpose::Mail, second).is_none());
+            assert!(cache.get_stale(name("a").wire(), Rtype::A, second * 1000).is_none());
+        }
+        // Long after it the count begins anew.
+        second += u64::from(FAILURE_TTL_MAX);
+        cache.put(&name("a"), Rtype::A, &Answer::failure(0), second * 1000);
+        assert!(get(&mut cache, "a", Purpose::Mail, second + 5).is_none());
+    }
+
+    #[test]
+    fn stale_is_better_than_nothing() {
+        let mut cache = Cache::new(CacheConfig::default());
+        cache.put(&name("a"), Rtype::A, &positive("a", 1000), 0);
+        assert!(!cache.get_stale(name("a").wire(), Rtype::A, 999_000).unwrap().is_stale());
+        assert!(get(&mut cache, "a", Purpose::Mail, 1000).is_none());
+        let stale = cache.get_stale(name("a").wire(), Rtype::A, 1_000_000).unwrap();
+        assert!(stale.is_stale() && stale.records().all(|record| record.ttl == TTL_STALE));
+        // The resolver cannot say: the same, and for half a minute nobody asks again.
+        assert!(cache.put(&name("a"), Rtype::A, &Answer::failure(0), 1_001_000).is_stale());
+        assert!(get(&mut cache, "a", Purpose::Client, 1030).unwrap().resolved.is_stale());
+        assert!(get(&mut cache, "a", Purpose::Client, 1031).is_none());
+        assert!(cache.get_stale(name("a").wire(), Rtype::A, 87_400_000).is_none());
+        for answer in [negative(100), Answer { security: Security::Secure, ..positive("b", 100) }] {
+            cache.put(&name("b"), Rtype::A, &answer, 0);
+            assert!(cache.get_stale(name("b").wire(), Rtype::A, 100_000).is_none());
+        }
+        assert_eq!(cache.stats().stale, 3);
+    }
+
+    #[test]
+    fn popular_names_are_asked_for_again_once() {
+        let mut cache = Cache::new(CacheConfig::default());
+        for _ in 0..2 {
+            cache.put(&name("a"), Rtype::A, &positive("a", 1000), 0);
+            let refresh = [899, 900, 901, 999].map(|second| get(&mut cache, "a", Purpose::Mail, second).unwrap().refresh);
+            assert_eq!(refresh, [false, true, false, false]);
+        }
+        assert_eq!(cache.stats().refreshes, 2);
     }
 
     #[test]
     fn a_scan_does_not_push_out_what_is_used() {
-        let weight = weigh(&positive("n0", 100));
-        let mut cache = Cache::new(CacheConfig { bytes_max: weight * 10, ..CacheConfig::default() });
-        cache.put(&name("kept"), Rtype::A, positive("kept", 100), 0);
+        let mut cache = Cache::new(CacheConfig { bytes_max: 20_000, ..CacheConfig::default() });
+        cache.put(&name("kept"), Rtype::A, &positive("kept", 1000), 0);
         for number in 0..1000 {
-            assert!(cache.get(&name("kept"), Rtype::A, 1).is_some(), "gone at {number}");
+            assert!(get(&mut cache, "kept", Purpose::Mail, 1).is_some(), "gone at {number}");
             let scanned = format!("n{number}");
-            cache.put(&name(&scanned), Rtype::A, positive(&scanned, 100), 1);
-            assert!(cache.bytes() <= weight * 10 && cache.len() <= 10);
+            cache.put(&name(&scanned), Rtype::A, &positive(&scanned, 1000), 1);
+            assert!(cache.bytes() <= 20_000);
         }
+        assert!(cache.len() > 50, "{} entries", cache.len());
+        assert_eq!(cache.stats().evictions + cache.len() as u64, 1001);
+    }
+
+    #[test]
+    fn flushing() {
+        let mut cache = Cache::new(CacheConfig::default());
+        for text in ["a.example", "b.a.example", "example", "other", "xa.example"] {
+            cache.put(&name(text), Rtype::A, &positive(text, 100), 0);
+            cache.put(&name(text), Rtype::MX, &negative(100), 0);
+        }
+        assert_eq!((cache.flush_name(&name("Example")), cache.len()), (2, 8));
+        assert_eq!((cache.flush_zone(&name("A.example")), cache.len()), (4, 4));
+        cache.flush_all();
+        assert_eq!((cache.len(), cache.bytes()), (0, 0));
     }
 }

@@ -1,30 +1,50 @@
-//! The resolver without I/O: answers, where they are kept, and the exchange with forwarders that gets them.
+//! The resolver without I/O: answers, where they are kept, and the conversations with other servers that get them.
 //!
-//! Whoever drives it asks in this order: what is hosted, what is local ([`LocalZones`]), the [`Cache`], and then runs a [`Flight`].
+//! Whoever drives it asks in this order: what is hosted, what is local ([`LocalZones`]), the [`Cache`], and then runs a [`Resolution`], which
+//! knows the servers of the world by the shard's [`Infrastructure`].
 
+mod ask;
+mod budget;
 mod cache;
-mod flight;
+mod delegation;
+mod generations;
+mod hash;
+mod infrastructure;
 mod local;
+mod packed;
+mod policy;
+mod reading;
+mod resolution;
+mod resolved;
+mod roots;
+mod server;
+mod sieve;
 
-pub use cache::{Cache, CacheConfig};
-pub use flight::{Flight, FlightStep, fuzz_flight};
+pub use budget::Budget;
+pub use cache::{Cache, CacheConfig, CacheStats, Found, STALE_ANSWER_WAIT_MS, TTL_STALE};
+pub use hash::HashKey;
+pub use infrastructure::{Counters, Infrastructure, InfrastructureConfig, do_not_query_default};
 pub use local::LocalZones;
+pub use packed::RecordView;
+pub use policy::{FAILURE_TTL_MAX, FAILURE_TTL_MIN, Purpose, TtlPolicy, TtlRules, ZoneTtl};
+pub use resolution::{Ask, Failure, Resolution, Step, TraceEntry, fuzz_resolution};
+pub use resolved::Resolved;
+pub use roots::{built_in_hints, parse_hints};
 
 use crate::dnssec::Security;
 use crate::hosted::Hosted;
 use crate::name::Name;
 use crate::record::Record;
 use crate::types::{Rcode, Rtype};
-use std::rc::Rc;
 
-/// What is known of a name and type.
+/// What is known of a name and type, as it is put together. It is kept and given on as [`Resolved`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// NOERROR (without records: the name has none of the type), NXDOMAIN, or a failure.
     pub rcode: Rcode,
     /// Aliases first, then the records of the type.
     pub records: Vec<Record>,
-    /// SOA of a negative answer.
+    /// SOA of a negative answer, and with DNSSEC what proves it.
     pub authority: Vec<Record>,
     /// Seconds it may be kept.
     pub ttl: u32,
@@ -48,21 +68,6 @@ impl Answer {
     /// The data of the records of a type.
     pub fn rdata(&self, rtype: Rtype) -> impl Iterator<Item = &[u8]> {
         self.records.iter().filter(move |record| record.rtype == rtype).map(|record| &*record.rdata)
-    }
-}
-
-/// An answer, and how long it has been kept.
-#[derive(Clone, Debug)]
-pub struct Resolved {
-    /// What is known.
-    pub answer: Rc<Answer>,
-    /// Seconds since it came.
-    pub age_seconds: u32,
-}
-
-impl From<Answer> for Resolved {
-    fn from(answer: Answer) -> Self {
-        Self { answer: Rc::new(answer), age_seconds: 0 }
     }
 }
 

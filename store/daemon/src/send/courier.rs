@@ -155,7 +155,7 @@ impl Courier {
             match route.poll_step() {
                 RouteStep::Ask(name, rtype) => {
                     let resolved = self.resolver.lookup(&name, rtype).await;
-                    route.handle_answer(&resolved.answer);
+                    route.handle_answer(&resolved);
                 }
                 RouteStep::Try(target) => {
                     let mail = Mail {
