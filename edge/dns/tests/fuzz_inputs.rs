@@ -8,19 +8,20 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 12] = [
+    let entries: [(&str, Entry); 13] = [
+        ("journal", postring_dns::transfer::fuzz_journal),
+        ("list_file", postring_dns::list::fuzz_list_file),
         ("name", postring_dns::name::fuzz_name),
+        ("notify", postring_dns::notify::fuzz_notify),
         ("query", postring_dns::query::fuzz_query),
+        ("resolution", postring_dns::resolver::fuzz_resolution),
         ("respond", postring_dns::responder::fuzz_respond),
         ("response", postring_dns::message::fuzz_response),
-        ("resolution", postring_dns::resolver::fuzz_resolution),
-        ("zone_file", postring_dns::zone::fuzz_zone_file),
-        ("list_file", postring_dns::list::fuzz_list_file),
-        ("tsig", postring_dns::tsig::fuzz_tsig),
         ("transfer", postring_dns::transfer::fuzz_transfer),
-        ("journal", postring_dns::transfer::fuzz_journal),
-        ("notify", postring_dns::notify::fuzz_notify),
+        ("tsig", postring_dns::tsig::fuzz_tsig),
         ("update", postring_dns::update::fuzz_update),
+        ("validate", postring_dns::dnssec::validate::fuzz_validate),
+        ("zone_file", postring_dns::zone::fuzz_zone_file),
     ];
     for (name, entry) in entries {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/inputs").join(name);

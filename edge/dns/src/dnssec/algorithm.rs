@@ -66,7 +66,8 @@ impl Algorithm {
 
     /// Verifies a signature with a key in the form of a DNSKEY record's last field. False as well for keys and algorithms that cannot be used.
     ///
-    /// Cost: 20 to 200 us, the key is parsed each time.
+    /// Cost in CPU time, as measured once on two shared x86-64 cores: RSA of 2048 bits 13 us, Ed25519 29 us, P-256 50 us, P-384 505 us. The key
+    /// is parsed each time.
     #[must_use]
     pub fn verify(self, public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
         match self {

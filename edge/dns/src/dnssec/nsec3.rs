@@ -23,7 +23,7 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 /// The hash of a name (RFC 5155 section 5).
 ///
-/// Cost: 1 + `iterations` SHA-1 over at most 255 + 255 octets, 0.1 to 0.5 us each; the caller bounds the iterations.
+/// Cost: 1 + `iterations` SHA-1 over at most 255 + 255 octets, about 0.2 us each for short ones; the caller bounds the iterations.
 #[must_use]
 pub fn hash(name: &[u8], iterations: u16, salt: &[u8]) -> [u8; HASH_BYTES] {
     let mut hash = [0; HASH_BYTES];

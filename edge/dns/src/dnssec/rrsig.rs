@@ -189,7 +189,83 @@ mod tests {
         assert_eq!(is_current(&of(100, 200), 211, 10), Validity::Expired);
     }
 
+    /// RFC 6605 section 6 and RFC 8080 section 6.
+    #[test]
+    fn signatures_of_the_rfcs() {
+        use base64::Engine;
+        let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        let name = |text: &str| Name::absolute(text).unwrap();
+        let mail = [&[0, 10], name("mail.example.com").wire()].concat();
+        let address = vec![192, 0, 2, 1];
+        let p256 = (
+            "GojIhhXUN/u4v54ZQqGSnyhWJwaubCvTmeexv7bR6edbkrSqQpF64cYbcB7wNcP+e+MAnLr+Wi9xMWyQLc8NAA==",
+            "qx6wLYqmh+l9oCKTN6qIc+bw6ya+KJ8oMz0YP107epXAyGmt+3SNruPFKG7tZoLBLlUzGGus7ZwmwWep666VCw==",
+        );
+        let p384 = (
+            "xKYaNhWdGOfJ+nPrL8/arkwf2EY3MDJ+SErKivBVSum1w/egsXvSADtNJhyem5RCOpgQ6K8X1DRSEkrbYQ+OB+v8/uX45NBwY8rp65F6Glur8I/mlVNgF6W/qTI37m40",
+            "/L5hDKIvGDyI1fcARX3z65qrmPsVz73QD1Mr5CEqOiLP95hxQouuroGCeZOvzFaxsT8Glr74hbavRKayJNuydCuzWTSSPdz7wnqXL5bdcJzusdnI0RSMROxxwGipWcJm",
+        );
+        let ed25519 = (
+            "l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=",
+            "oL9krJun7xfBOIWcGHi7mag5/hdZrKWw15jPGrHpjQeRAvTdszaPD+QLs3fx8A4M3e23mRZ9VrbpMngwcrqNAg==",
+        );
+        for (algorithm, (key, signature), owner, signer, type_covered, rdata, inception, expiration, tag) in [
+            (13, p256, "www.example.net", "example.net", Rtype::A, &address, 1281607479, 1284026679, 55648),
+            (14, p384, "www.example.net", "example.net", Rtype::A, &address, 1281608425, 1284027625, 10771),
+            (15, ed25519, "example.com", "example.com", Rtype::MX, &mail, 1438207200, 1440021600, 3613),
+        ] {
+            let (key, signature, signer, owner) = (decode(key), decode(signature), name(signer), name(owner));
+            let algorithm = Algorithm(algorithm);
+            let rdata_of_key = crate::dnssec::key::dnskey_rdata(257, algorithm, &key);
+            assert_eq!(crate::dnssec::key::key_tag(&rdata_of_key), tag);
+            let labels = label_count(owner.wire());
+            let (signer, signature) = (signer.wire(), &*signature);
+            let rrsig = Rrsig {
+                type_covered,
+                algorithm,
+                labels,
+                original_ttl: 3600,
+                expiration,
+                inception,
+                key_tag: tag,
+                signer,
+                signature,
+            };
+            let mut message = Vec::new();
+            assert!(rrsig.signed_bytes(owner.wire(), [&**rdata], &mut message));
+            assert!(algorithm.verify(&key, &message, signature), "{algorithm}");
+            message[30] ^= 1;
+            assert!(!algorithm.verify(&key, &message, signature), "{algorithm}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_signed_is_hickorys(owner in "[a-zA-Z]{1,9}(\\.[a-zA-Z]{1,5}){1,3}\\.", fewer in 0..3_u8, addresses in proptest::collection::btree_set(any::<[u8; 4]>(), 1..5)) {
+            use hickory_proto::dnssec::{Algorithm as TheirAlgorithm, TBS, rdata::SigInput};
+            use hickory_proto::rr::{DNSClass, Name as TheirName, RData, Record, RecordType, rdata::A};
+            let ours = Name::parse(&owner, None).unwrap();
+            let theirs = TheirName::from_ascii(&owner).unwrap();
+            let labels = label_count(ours.wire()).saturating_sub(fewer);
+            let rrsig = Rrsig { type_covered: Rtype::A, labels, ..rrsig(ours.wire()) };
+            let mut message = Vec::new();
+            prop_assert!(rrsig.signed_bytes(ours.wire(), addresses.iter().rev().map(|address| &address[..]), &mut message));
+            let input = SigInput {
+                type_covered: RecordType::A,
+                algorithm: TheirAlgorithm::ECDSAP256SHA256,
+                num_labels: labels,
+                original_ttl: rrsig.original_ttl,
+                sig_expiration: rrsig.expiration.into(),
+                sig_inception: rrsig.inception.into(),
+                key_tag: rrsig.key_tag,
+                signer_name: theirs.clone(),
+            };
+            let records: Vec<Record> =
+                addresses.iter().map(|address| Record::from_rdata(theirs.clone(), 9, RData::A(A((*address).into())))).collect();
+            let signed = TBS::from_input(&theirs, DNSClass::IN, &input, records.iter()).unwrap();
+            prop_assert_eq!(signed.as_ref(), &*message);
+        }
+
         #[test]
         fn any_bytes_are_harmless(data in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Some(rrsig) = Rrsig::parse(&data) {

@@ -6,12 +6,16 @@ use super::nsec;
 use super::reason::{ExtendedError, Reason};
 use super::sets::Sets;
 use super::work::{Spent, Work};
-use crate::dnssec::bitmap::contains;
+use crate::dnssec::bitmap::{contains, types};
 use crate::name::Name;
 use crate::types::Rtype;
 
-/// NSEC or NSEC3 sets of one zone in one answer that are verified; a proof needs three at most.
-const DENIALS_MAX: usize = 6;
+/// NSEC or NSEC3 sets of one zone in one answer that are verified; a proof needs three at most, each alias from a
+/// wildcard one more.
+const DENIALS_MAX: usize = 8;
+
+/// "There is no such name" in an NSEC's bit map (RFC 9824 section 3.1).
+pub(super) const NXNAME: Rtype = Rtype(128);
 
 /// What is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,11 @@ pub(super) fn is_usable_at(bitmap: &[u8], rtype: Rtype, name: &[u8]) -> Option<b
     // RFC 6840 section 4.1: the parent's side of a cut knows nothing of the child's types, and RFC 4035 section 5.2 and RFC 6840 section 4.4: the
     // child's side knows nothing of its DS.
     let wrong_side = if rtype == Rtype::DS { apex && name != [0] } else { delegation };
-    let there = contains(bitmap, rtype) || contains(bitmap, Rtype::CNAME);
+    let there = match rtype {
+        // Those of the denial itself are everywhere.
+        Rtype::ANY => types(bitmap).any(|rtype| ![Rtype::RRSIG, Rtype::NSEC, NXNAME].contains(&rtype)),
+        _ => contains(bitmap, rtype) || contains(bitmap, Rtype::CNAME),
+    };
     (!wrong_side && !there).then_some(delegation)
 }
 

@@ -50,11 +50,8 @@ impl<'s> Spans<'s> {
 
     /// What the iterations forbid, if anything.
     fn excess(&self) -> Option<Denial> {
-        match self.param.iterations {
-            0..=ITERATIONS_MAX => None,
-            ..=ITERATIONS_REFUSED => Some(Denial::Iterations { refused: false }),
-            _ => Some(Denial::Iterations { refused: true }),
-        }
+        let iterations = self.param.iterations;
+        (iterations > ITERATIONS_MAX).then_some(Denial::Iterations { refused: iterations > ITERATIONS_REFUSED })
     }
 
     fn matching(&self, hash: &[u8; HASH_BYTES]) -> Option<&Nsec3<'s>> {

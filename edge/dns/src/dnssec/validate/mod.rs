@@ -10,6 +10,7 @@
 
 mod chain;
 mod denial;
+mod fuzz;
 mod hashed;
 mod keys;
 mod nsec;
@@ -18,9 +19,8 @@ mod sets;
 mod trust;
 mod work;
 
-#[cfg(test)]
-mod tests;
-
+#[doc(hidden)]
+pub use fuzz::fuzz_validate;
 pub use keys::KeyCache;
 pub use reason::{ExtendedError, Reason};
 pub use sets::SKEW_SECONDS;

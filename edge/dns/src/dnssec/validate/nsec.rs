@@ -1,14 +1,11 @@
 //! Denial by names in order (RFC 4035 section 5.4, RFC 6840 section 4, RFC 9824).
 
-use super::denial::{Denial, is_usable_at};
+use super::denial::{Denial, NXNAME, is_usable_at};
 use crate::dnssec::bitmap::{Nsec, contains};
 use crate::dnssec::canonical::{compare_names, last_labels};
 use crate::name::{Name, is_within, labels};
 use crate::types::Rtype;
 use std::cmp::Ordering;
-
-/// "There is no such name" in an NSEC's bit map (RFC 9824 section 3.1).
-const NXNAME: Rtype = Rtype(128);
 
 /// A verified NSEC record.
 #[derive(Clone, Debug)]
@@ -98,6 +95,9 @@ mod tests {
     use super::*;
     use crate::dnssec::bitmap::write_bitmap;
 
+    /// Owner, next, types.
+    type SpanText = (&'static str, &'static str, &'static [Rtype]);
+
     fn name(text: &str) -> Name {
         Name::absolute(text).unwrap()
     }
@@ -114,12 +114,14 @@ mod tests {
         const HOST: &[Rtype] = &[Rtype::A, Rtype::NSEC];
         const CUT: &[Rtype] = &[Rtype::NS, Rtype::NSEC];
         let there = Denial::Type { delegation: false };
-        let cases: &[(&[(&str, &str, &[Rtype])], &str, Rtype, Denial)] = &[
+        let cases: &[(&[SpanText], &str, Rtype, Denial)] = &[
             // RFC 4035 section 5.4.
             (&[("a.z", "c.z", HOST), ("z", "a.z", APEX)], "b.z", Rtype::A, Denial::Name),
             (&[("a.z", "c.z", HOST)], "b.z", Rtype::A, Denial::Unproven),
             (&[("a.z", "c.z", HOST)], "a.z", Rtype::MX, there),
             (&[("a.z", "c.z", HOST)], "a.z", Rtype::A, Denial::Unproven),
+            (&[("a.z", "c.z", HOST)], "a.z", Rtype::ANY, Denial::Unproven),
+            (&[("a.z", "c.z", &[Rtype::RRSIG, Rtype::NSEC])], "a.z", Rtype::ANY, there),
             (&[("a.z", "c.z", HOST)], "c.z", Rtype::A, Denial::Unproven),
             (&[("z", "z", APEX)], "b.z", Rtype::A, Denial::Name),
             (&[("a.z", "x.b.z", HOST)], "b.z", Rtype::A, there),
@@ -127,7 +129,7 @@ mod tests {
             (&[("a.z", "c.z", &[Rtype::CNAME, Rtype::NSEC])], "a.z", Rtype::MX, Denial::Unproven),
             (&[("*.z", "c.z", &[Rtype::CNAME, Rtype::NSEC])], "b.z", Rtype::MX, Denial::Unproven),
             // The wildcard of the closest encloser, not another.
-            (&[("a.z", "x.b.z", HOST), ("*.z", "a.z", HOST)], "c.b.z", Rtype::MX, Denial::Unproven),
+            (&[("a.z", "x.b.z", HOST), ("*.z", "a.z", HOST)], "c.b.z", Rtype::MX, Denial::Name),
             // RFC 6840 section 4.1: a cut says nothing of what is below, and of itself only that there is no DS.
             (&[("a.z", "c.z", CUT), ("z", "a.z", APEX)], "b.a.z", Rtype::A, Denial::Unproven),
             (&[("a.z", "c.z", CUT), ("z", "a.z", APEX)], "a.z", Rtype::A, Denial::Unproven),

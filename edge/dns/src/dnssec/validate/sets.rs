@@ -181,7 +181,8 @@ impl Set {
             let mut any = false;
             for key in own.take(KEYS_PER_TAG_MAX) {
                 any = true;
-                work.take_signature().map_err(|Spent| reason(ExtendedError::BOGUS, "too many signatures to verify"))?;
+                work.take_signature(rrsig.algorithm)
+                    .map_err(|Spent| reason(ExtendedError::BOGUS, "too many signatures to verify"))?;
                 if rrsig.algorithm.verify(key.public_key, &message, rrsig.signature) {
                     return Ok((self.verified(&rrsig, *signature_ttl, now_serial), at));
                 }
