@@ -8,12 +8,13 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 7] = [
+    let entries: [(&str, Entry); 8] = [
         ("name", postring_dns::name::fuzz_name),
         ("query", postring_dns::query::fuzz_query),
         ("respond", postring_dns::responder::fuzz_respond),
         ("response", postring_dns::message::fuzz_response),
         ("flight", postring_dns::resolver::fuzz_flight),
+        ("snapshot", postring_dns::resolver::fuzz_snapshot),
         ("zone_file", postring_dns::zone::fuzz_zone_file),
         ("list_file", postring_dns::list::fuzz_list_file),
     ];

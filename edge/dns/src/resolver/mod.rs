@@ -6,18 +6,22 @@ mod cache;
 mod flight;
 mod hash;
 mod local;
+mod negative;
 mod packed;
 mod policy;
 mod resolved;
 mod sieve;
+mod snapshot;
 
 pub use cache::{Cache, CacheConfig, CacheStats, Found, STALE_ANSWER_WAIT_MS, TTL_STALE};
 pub use flight::{Flight, FlightStep, fuzz_flight};
 pub use hash::HashKey;
 pub use local::LocalZones;
+pub use negative::{Negative, NegativeStore};
 pub use packed::RecordView;
 pub use policy::{FAILURE_TTL_MAX, FAILURE_TTL_MIN, Purpose, TtlPolicy, TtlRules, ZoneTtl};
 pub use resolved::Resolved;
+pub use snapshot::{Snapshot, SnapshotError, fuzz_snapshot};
 
 use crate::dnssec::Security;
 use crate::hosted::Hosted;
