@@ -190,11 +190,9 @@ impl<'a> QueryView<'a> {
         self.flags & RD != 0
     }
 
-    /// The client wants to know whether the answer was validated.
+    /// The client wants to know whether the answer was validated: it set AD (RFC 6840 section 5.7) or DO.
     #[must_use]
     pub fn authentic_data_wanted(&self) -> bool {
-        //= RFC 6840 section 5.7
-        //# the AD bit in a query as a signal indicating that the requester understands and is interested in the value of the AD bit in the response
         self.flags & AD != 0 || self.dnssec_ok()
     }
 

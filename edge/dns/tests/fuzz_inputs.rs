@@ -8,7 +8,7 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 13] = [
+    let entries: [(&str, Entry); 14] = [
         ("journal", postring_dns::transfer::fuzz_journal),
         ("list_file", postring_dns::list::fuzz_list_file),
         ("name", postring_dns::name::fuzz_name),
@@ -17,6 +17,7 @@ fn kept_inputs_are_harmless() {
         ("resolution", postring_dns::resolver::fuzz_resolution),
         ("respond", postring_dns::responder::fuzz_respond),
         ("response", postring_dns::message::fuzz_response),
+        ("snapshot", postring_dns::resolver::fuzz_snapshot),
         ("transfer", postring_dns::transfer::fuzz_transfer),
         ("tsig", postring_dns::tsig::fuzz_tsig),
         ("update", postring_dns::update::fuzz_update),

@@ -9,22 +9,22 @@
 //! (`tests/allocations_cache.rs`, `benches/cache.rs`).
 
 use super::hash::HashKey;
+use super::negative::{Negative, NegativeStore};
 use super::packed::Packed;
 use super::policy::{FAILURE_TTL_MAX, Purpose, Says, TtlRules, failure_ttl};
 use super::sieve::Sieve;
+use super::snapshot::{AGE_MAX, KeptTimes, Snapshot};
 use super::{Answer, Resolved};
 use crate::dnssec::Security;
 use crate::name::{Name, is_within};
-use crate::types::Rtype;
+use crate::types::{Rcode, Rtype};
 use hashbrown::HashTable;
+use std::sync::Arc;
 
-/// Milliseconds a client should wait for the resolver before it is given what is stale, if there is any.
-//= RFC 8767 section 5
-//# A conservative value of 1.8 seconds
+/// Milliseconds a client should wait for the resolver before it is given what is stale, if there is any (RFC 8767 section 5, the client
+/// response timer).
 pub const STALE_ANSWER_WAIT_MS: u64 = 1800;
-/// Seconds a client may keep what is stale.
-//= RFC 8767 section 4
-//# the TTL of each expired record in the message to a value greater than 0, with a RECOMMENDED value of 30 seconds
+/// Seconds a client may keep what is stale (RFC 8767 section 4).
 pub const TTL_STALE: u32 = 30;
 /// Seconds after a failure in which what is stale is given without asking again (RFC 8767 section 5, the failure recheck timer).
 const RECHECK_SECONDS: u32 = 30;
@@ -43,11 +43,22 @@ pub struct CacheConfig {
     pub stale_max: u32,
     /// The key of the table.
     pub hash_key: HashKey,
+    /// Unix time, in seconds, when `now_ms` is 0.
+    pub unix_at_zero: u64,
+    /// Where the negative answers go of which a rule says so; shared by all shards.
+    pub negatives: Option<Arc<NegativeStore>>,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { bytes_max: 32 * 1024 * 1024, ttl: TtlRules::default(), stale_max: 86_400, hash_key: HashKey::random() }
+        Self {
+            bytes_max: 32 * 1024 * 1024,
+            ttl: TtlRules::default(),
+            stale_max: 86_400,
+            hash_key: HashKey::random(),
+            unix_at_zero: 0,
+            negatives: None,
+        }
     }
 }
 
@@ -77,6 +88,14 @@ pub struct CacheStats {
     pub stale: u64,
     /// Answers of which a hit said that they should be asked for again.
     pub refreshes: u64,
+    /// Look-ups answered by a snapshot.
+    pub snapshot_hits: u64,
+    /// Look-ups answered by the store of negatives.
+    pub negative_hits: u64,
+    /// Entries of the store of negatives, of all shards.
+    pub negative_entries: usize,
+    /// Bytes of the store of negatives, of all shards.
+    pub negative_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -119,10 +138,13 @@ fn allocated(bytes: usize) -> usize {
     (bytes + 2 * size_of::<usize>()).next_multiple_of(16)
 }
 
-/// Whole seconds; of the same beginning as `now_ms`.
+/// Whole seconds since a week before the beginning of `now_ms`, so that what a snapshot brings has a time as well.
 fn seconds(now_ms: u64) -> u32 {
-    u32::try_from(now_ms / 1000).unwrap_or(u32::MAX)
+    u32::try_from(now_ms / 1000).unwrap_or(u32::MAX).saturating_add(AGE_MAX)
 }
+
+/// Types mail asks for, of which a name may be known to have none.
+const MAIL_TYPES: [Rtype; 6] = [Rtype::A, Rtype::AAAA, Rtype::MX, Rtype::TXT, Rtype::PTR, Rtype::TLSA];
 
 /// The cache of one shard.
 #[derive(Debug)]
@@ -133,13 +155,26 @@ pub struct Cache {
     /// Of the packed answers.
     packed_bytes: usize,
     stats: CacheStats,
+    snapshots: Vec<Arc<Snapshot>>,
+    /// What the store of negatives says: NODATA and NXDOMAIN.
+    nothing: [Resolved; 2],
 }
 
 impl Cache {
     /// An empty cache.
     #[must_use]
     pub fn new(config: CacheConfig) -> Self {
-        Self { config, table: HashTable::new(), entries: Sieve::default(), packed_bytes: 0, stats: CacheStats::default() }
+        let nothing = [Rcode::NOERROR, Rcode::NXDOMAIN]
+            .map(|rcode| Resolved::new(&Name::root(), Rtype(0), &Answer { rcode, ..Answer::failure(0) }));
+        Self {
+            config,
+            table: HashTable::new(),
+            entries: Sieve::default(),
+            packed_bytes: 0,
+            stats: CacheStats::default(),
+            snapshots: Vec::new(),
+            nothing,
+        }
     }
 
     fn place(&self, hash: u64, key: &[u8], rtype: Rtype) -> Option<u32> {
@@ -162,8 +197,19 @@ impl Cache {
         found
     }
 
+    fn unix(&self, now: u32) -> u64 {
+        self.config.unix_at_zero.saturating_add(u64::from(now)).saturating_sub(AGE_MAX.into())
+    }
+
     fn find(&mut self, key: &[u8], rtype: Rtype, purpose: Purpose, now: u32) -> Option<Found> {
-        let place = self.place(self.config.hash_key.hash(key, rtype), key, rtype)?;
+        let hash = self.config.hash_key.hash(key, rtype);
+        let place = match self.place(hash, key, rtype) {
+            Some(place) => place,
+            None => match self.find_negative(key, rtype, purpose, now) {
+                Some(resolved) => return Some(Found { resolved, refresh: false }),
+                None => self.find_in_snapshots(hash, key, rtype, now)?,
+            },
+        };
         let entry = self.entries.get_mut(place)?;
         if entry.until_gone <= now {
             self.remove(place);
@@ -184,12 +230,76 @@ impl Cache {
         Some(found)
     }
 
+    /// What the store of negatives says, for whoever may believe it.
+    fn find_negative(&mut self, key: &[u8], rtype: Rtype, purpose: Purpose, now: u32) -> Option<Resolved> {
+        let store = self.config.negatives.as_ref()?;
+        if purpose != Purpose::Mail || !self.config.ttl.of(key).compact_negatives {
+            return None;
+        }
+        let [no_type, no_name] = &self.nothing;
+        let resolved = match store.get(key, rtype, self.unix(now))? {
+            Negative::Type => no_type,
+            Negative::Name => no_name,
+        };
+        self.stats.negative_hits += 1;
+        Some(resolved.clone())
+    }
+
+    /// Takes an answer over from a snapshot.
+    fn find_in_snapshots(&mut self, hash: u64, key: &[u8], rtype: Rtype, now: u32) -> Option<u32> {
+        let unix_now = self.unix(now);
+        let kept = self.snapshots.iter().find_map(|snapshot| snapshot.find(key, rtype, unix_now))?;
+        let stored = now.checked_sub(u32::try_from(unix_now.checked_sub(kept.stored)?).ok()?)?;
+        let entry = Entry {
+            packed: kept.packed,
+            hash,
+            stored,
+            until_mail: stored.saturating_add(kept.seconds_mail),
+            until_client: stored.saturating_add(kept.seconds_client),
+            until_gone: stored.saturating_add(kept.seconds_gone),
+            recheck: 0,
+            failures: 0,
+            refresh_said: false,
+        };
+        self.stats.snapshot_hits += 1;
+        self.replace(None, entry, now);
+        self.place(hash, key, rtype)
+    }
+
+    /// All that is not over, for [`Self::attach`] after the next start. Failures are left out, and the store of negatives: it ends within minutes.
+    #[must_use]
+    pub fn snapshot(&self, now_ms: u64) -> Vec<u8> {
+        let now = seconds(now_ms);
+        let unix_now = self.unix(now);
+        let kept = self.entries.iter().filter(|(_, entry)| entry.failures == 0 && entry.until_gone > now).map(|(_, entry)| {
+            let age = now.saturating_sub(entry.stored);
+            let times = KeptTimes {
+                stored: unix_now.saturating_sub(age.into()),
+                seconds_mail: entry.until_mail - entry.stored,
+                seconds_client: entry.until_client - entry.stored,
+                seconds_gone: entry.until_gone - entry.stored,
+            };
+            (&entry.packed, times)
+        });
+        Snapshot::write(kept, self.config.hash_key, unix_now)
+    }
+
+    /// Looks into snapshots for what is not here: those of all shards, for the number of these may have changed. Each costs some 50 ns a miss, until
+    /// all in it is over or something is flushed.
+    pub fn attach(&mut self, snapshots: Vec<Arc<Snapshot>>) {
+        self.snapshots = snapshots;
+    }
+
     /// What was known before its time was over: for when the resolver cannot say, or takes longer than [`STALE_ANSWER_WAIT_MS`]. Positive
     /// answers only, for a name that was missing may have come to be; and not those that were validated: their signatures may have ended, and
     /// without them they would lead a sender that has to use DANE to go without (RFC 7672 section 2.1).
     pub fn get_stale(&mut self, key: &[u8], rtype: Rtype, now_ms: u64) -> Option<Resolved> {
         let now = seconds(now_ms);
-        let place = self.place(self.config.hash_key.hash(key, rtype), key, rtype)?;
+        let hash = self.config.hash_key.hash(key, rtype);
+        let place = match self.place(hash, key, rtype) {
+            Some(place) => place,
+            None => self.find_in_snapshots(hash, key, rtype, now)?,
+        };
         let entry = self.entries.get(place)?;
         if entry.until_gone <= now || !entry.may_be_stale() {
             return None;
@@ -201,8 +311,9 @@ impl Cache {
     }
 
     /// Keeps an answer for the time its TTL and the rules allow, and gives it as it is to be given on. A failure does not push out what may be
-    /// given beyond its time: then that is what is given.
-    pub fn put(&mut self, name: &Name, rtype: Rtype, answer: &Answer, now_ms: u64) -> Resolved {
+    /// given beyond its time: then that is what is given. `purpose` is that of whoever asked: a negative answer for mail alone may be kept in the
+    /// store of negatives alone.
+    pub fn put(&mut self, name: &Name, rtype: Rtype, answer: &Answer, purpose: Purpose, now_ms: u64) -> Resolved {
         let (now, key) = (seconds(now_ms), name.to_key());
         let hash = self.config.hash_key.hash(key.wire(), rtype);
         let place = self.place(hash, key.wire(), rtype);
@@ -229,8 +340,28 @@ impl Cache {
             refresh_said: false,
         };
         let resolved = entry.resolved(Purpose::Client, now, false);
+        if rule.compact_negatives && self.put_negative(key.wire(), rtype, answer, says, mail, now) && purpose == Purpose::Mail {
+            place.into_iter().for_each(|place| self.remove(place));
+            return resolved;
+        }
         self.replace(place, entry, now);
         resolved
+    }
+
+    /// Tells the store of negatives. True if it has the whole of the answer.
+    fn put_negative(&self, key: &[u8], rtype: Rtype, answer: &Answer, says: Says, seconds: u32, now: u32) -> bool {
+        let Some(store) = &self.config.negatives else { return false };
+        if says != Says::Negative {
+            store.forget(key, rtype);
+            return false;
+        }
+        // An alias to what is not there says something else about the other types.
+        let plain = answer.records.is_empty();
+        if plain {
+            let what = if answer.rcode == Rcode::NXDOMAIN { Negative::Name } else { Negative::Type };
+            store.put(key, rtype, what, seconds, self.unix(now));
+        }
+        plain
     }
 
     fn put_failure(&mut self, key: &Name, rtype: Rtype, answer: &Answer, place: (u64, Option<u32>), now: u32) -> Resolved {
@@ -309,26 +440,44 @@ impl Cache {
         self.packed_bytes + self.entries.bytes() + self.table.allocation_size()
     }
 
-    /// Counts and sizes.
+    /// Counts and sizes. Costs a walk over the store of negatives.
     #[must_use]
-    pub fn stats(&self) -> CacheStats {
-        CacheStats { entries: self.len(), bytes: self.bytes(), ..self.stats }
+    pub fn stats(&self, now_ms: u64) -> CacheStats {
+        let (entries, bytes) = (self.len(), self.bytes());
+        let store = self.config.negatives.as_ref();
+        let negative_entries = store.map_or(0, |store| store.len(self.unix(seconds(now_ms))));
+        let negative_bytes = store.map_or(0, |store| store.bytes());
+        CacheStats { entries, bytes, negative_entries, negative_bytes, ..self.stats }
     }
 
-    /// Forgets all.
+    /// Takes other rules; what is kept stays for the time it was given.
+    pub fn set_rules(&mut self, ttl: TtlRules) {
+        self.config.ttl = ttl;
+    }
+
+    /// Forgets all: snapshots and the store of negatives, which is all shards', too.
     pub fn flush_all(&mut self) {
+        self.snapshots.clear();
+        self.config.negatives.iter().for_each(|store| store.clear());
         (self.table, self.entries, self.packed_bytes) = (HashTable::new(), Sieve::default(), 0);
     }
 
-    /// Forgets all types of a name; gives the number of entries. Costs a walk over all.
+    /// Forgets all types of a name; gives the number of entries here. Costs a walk over all. Snapshots are let go, for they cannot forget.
     pub fn flush_name(&mut self, name: &Name) -> usize {
         let key = name.to_key();
+        self.snapshots.clear();
+        if let Some(store) = &self.config.negatives {
+            MAIL_TYPES.iter().for_each(|rtype| store.forget(key.wire(), *rtype));
+        }
         self.flush(|other| other == key.wire())
     }
 
-    /// Forgets a name and all below it; gives the number of entries. Costs a walk over all.
+    /// Forgets a name and all below it; gives the number of entries here. Costs a walk over all. Snapshots are let go, and the store of negatives
+    /// forgets all: it does not know what is below what.
     pub fn flush_zone(&mut self, zone: &Name) -> usize {
         let key = zone.to_key();
+        self.snapshots.clear();
+        self.config.negatives.iter().for_each(|store| store.clear());
         self.flush(|other| is_within(other, key.wire()))
     }
 
@@ -341,138 +490,4 @@ impl Cache {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::Record;
-    use crate::types::Rcode;
-
-    fn name(text: &str) -> Name {
-        Name::absolute(text).unwrap()
-    }
-
-    fn positive(text: &str, ttl: u32) -> Answer {
-        let record = Record { name: name(text), rtype: Rtype::A, ttl, rdata: [192, 0, 2, 1].into() };
-        Answer { rcode: Rcode::NOERROR, records: vec![record], authority: Vec::new(), ttl, security: Security::Unchecked }
-    }
-
-    fn negative(ttl: u32) -> Answer {
-        Answer { rcode: Rcode::NXDOMAIN, ..Answer::failure(ttl) }
-    }
-
-    fn get(cache: &mut Cache, text: &str, purpose: Purpose, second: u64) -> Option<Found> {
-        cache.get(name(text).wire(), Rtype::A, purpose, second * 1000)
-    }
-
-    #[test]
-    fn times() {
-        let mut cache = Cache::new(CacheConfig::default());
-        for (text, answer) in [
-            ("a", positive("a", 1000)),
-            ("b", positive("b", 0)),
-            ("c", negative(9999)),
-            ("d", negative(0)),
-            ("e", Answer { security: Security::Secure, ..positive("e", 100) }),
-        ] {
-            cache.put(&name(text), Rtype::A, &answer, 0);
-        }
-        let mut ages = |purpose, second| {
-            ["a", "b", "c", "d", "e"].map(|text| get(&mut cache, text, purpose, second).map(|found| found.resolved.age_seconds))
-        };
-        assert_eq!(ages(Purpose::Mail, 4), [Some(4), Some(4), Some(4), None, Some(4)]);
-        assert_eq!(ages(Purpose::Client, 4), [Some(4), None, Some(4), None, Some(4)]);
-        assert_eq!(ages(Purpose::Mail, 100), [Some(100), Some(100), Some(100), None, None]);
-        assert_eq!(ages(Purpose::Mail, 300), [Some(300), Some(300), None, None, None]);
-        assert_eq!(ages(Purpose::Client, 899), [Some(899), None, Some(899), None, None]);
-        assert_eq!(ages(Purpose::Mail, 900), [Some(900), None, None, None, None]);
-        assert_eq!(ages(Purpose::Mail, 1000), [None; 5]);
-        assert_eq!(cache.len(), 2, "what may be stale stays");
-        assert_eq!(cache.stats().misses, 20);
-        get(&mut cache, "a", Purpose::Mail, 1000 + 86_400);
-        assert_eq!((get(&mut cache, "b", Purpose::Mail, 900 + 86_400).is_none(), cache.len(), cache.packed_bytes), (true, 0, 0));
-    }
-
-    #[test]
-    fn a_client_is_told_what_is_left() {
-        let mut cache = Cache::new(CacheConfig::default());
-        let ttl = |resolved: &Resolved| resolved.records().next().unwrap().ttl;
-        assert_eq!(ttl(&cache.put(&name("a"), Rtype::A, &positive("a", 100_000), 0)), 86_400);
-        assert_eq!(ttl(&get(&mut cache, "a", Purpose::Client, 400).unwrap().resolved), 86_000);
-        assert_eq!(ttl(&cache.put(&name("a"), Rtype::A, &positive("a", 0), 0)), 0);
-        assert!(get(&mut cache, "a", Purpose::Client, 0).is_none());
-    }
-
-    #[test]
-    fn failures_last_longer_each_time() {
-        let mut cache = Cache::new(CacheConfig::default());
-        let mut second = 0;
-        for expected in [5, 10, 20, 40, 80, 160, 300, 300] {
-            assert!(cache.put(&name("a"), Rtype::A, &Answer::failure(0), second * 1000).is_failure());
-            assert!(get(&mut cache, "a", Purpose::Mail, second + expected - 1).unwrap().resolved.is_failure());
-            second += expected;
-            assert!(get(&mut cache, "a", Purpose::Mail, second).is_none());
-            assert!(cache.get_stale(name("a").wire(), Rtype::A, second * 1000).is_none());
-        }
-        // Long after it the count begins anew.
-        second += u64::from(FAILURE_TTL_MAX);
-        cache.put(&name("a"), Rtype::A, &Answer::failure(0), second * 1000);
-        assert!(get(&mut cache, "a", Purpose::Mail, second + 5).is_none());
-    }
-
-    #[test]
-    fn stale_is_better_than_nothing() {
-        let mut cache = Cache::new(CacheConfig::default());
-        cache.put(&name("a"), Rtype::A, &positive("a", 1000), 0);
-        assert!(!cache.get_stale(name("a").wire(), Rtype::A, 999_000).unwrap().is_stale());
-        assert!(get(&mut cache, "a", Purpose::Mail, 1000).is_none());
-        let stale = cache.get_stale(name("a").wire(), Rtype::A, 1_000_000).unwrap();
-        assert!(stale.is_stale() && stale.records().all(|record| record.ttl == TTL_STALE));
-        // The resolver cannot say: the same, and for half a minute nobody asks again.
-        assert!(cache.put(&name("a"), Rtype::A, &Answer::failure(0), 1_001_000).is_stale());
-        assert!(get(&mut cache, "a", Purpose::Client, 1030).unwrap().resolved.is_stale());
-        assert!(get(&mut cache, "a", Purpose::Client, 1031).is_none());
-        assert!(cache.get_stale(name("a").wire(), Rtype::A, 87_400_000).is_none());
-        for answer in [negative(100), Answer { security: Security::Secure, ..positive("b", 100) }] {
-            cache.put(&name("b"), Rtype::A, &answer, 0);
-            assert!(cache.get_stale(name("b").wire(), Rtype::A, 100_000).is_none());
-        }
-        assert_eq!(cache.stats().stale, 3);
-    }
-
-    #[test]
-    fn popular_names_are_asked_for_again_once() {
-        let mut cache = Cache::new(CacheConfig::default());
-        for _ in 0..2 {
-            cache.put(&name("a"), Rtype::A, &positive("a", 1000), 0);
-            let refresh = [899, 900, 901, 999].map(|second| get(&mut cache, "a", Purpose::Mail, second).unwrap().refresh);
-            assert_eq!(refresh, [false, true, false, false]);
-        }
-        assert_eq!(cache.stats().refreshes, 2);
-    }
-
-    #[test]
-    fn a_scan_does_not_push_out_what_is_used() {
-        let mut cache = Cache::new(CacheConfig { bytes_max: 20_000, ..CacheConfig::default() });
-        cache.put(&name("kept"), Rtype::A, &positive("kept", 1000), 0);
-        for number in 0..1000 {
-            assert!(get(&mut cache, "kept", Purpose::Mail, 1).is_some(), "gone at {number}");
-            let scanned = format!("n{number}");
-            cache.put(&name(&scanned), Rtype::A, &positive(&scanned, 1000), 1);
-            assert!(cache.bytes() <= 20_000);
-        }
-        assert!(cache.len() > 50, "{} entries", cache.len());
-        assert_eq!(cache.stats().evictions + cache.len() as u64, 1001);
-    }
-
-    #[test]
-    fn flushing() {
-        let mut cache = Cache::new(CacheConfig::default());
-        for text in ["a.example", "b.a.example", "example", "other", "xa.example"] {
-            cache.put(&name(text), Rtype::A, &positive(text, 100), 0);
-            cache.put(&name(text), Rtype::MX, &negative(100), 0);
-        }
-        assert_eq!((cache.flush_name(&name("Example")), cache.len()), (2, 8));
-        assert_eq!((cache.flush_zone(&name("A.example")), cache.len()), (4, 4));
-        cache.flush_all();
-        assert_eq!((cache.len(), cache.bytes()), (0, 0));
-    }
-}
+mod tests;

@@ -22,7 +22,6 @@ impl HashKey {
         Self([RandomState::new().hash_one(0_u8), RandomState::new().hash_one(1_u8)])
     }
 
-    #[allow(dead_code)] // the snapshot's
     pub(super) fn words(self) -> [u64; 2] {
         self.0
     }

@@ -11,6 +11,7 @@ mod generations;
 mod hash;
 mod infrastructure;
 mod local;
+mod negative;
 mod packed;
 mod policy;
 mod reading;
@@ -19,17 +20,20 @@ mod resolved;
 mod roots;
 mod server;
 mod sieve;
+mod snapshot;
 
 pub use budget::Budget;
 pub use cache::{Cache, CacheConfig, CacheStats, Found, STALE_ANSWER_WAIT_MS, TTL_STALE};
 pub use hash::HashKey;
 pub use infrastructure::{Counters, Infrastructure, InfrastructureConfig, do_not_query_default};
 pub use local::LocalZones;
+pub use negative::{Negative, NegativeStore};
 pub use packed::RecordView;
 pub use policy::{FAILURE_TTL_MAX, FAILURE_TTL_MIN, Purpose, TtlPolicy, TtlRules, ZoneTtl};
 pub use resolution::{Ask, Failure, Resolution, Step, TraceEntry, fuzz_resolution};
 pub use resolved::Resolved;
 pub use roots::{built_in_hints, parse_hints};
+pub use snapshot::{Snapshot, SnapshotError, fuzz_snapshot};
 
 use crate::dnssec::Security;
 use crate::hosted::Hosted;

@@ -71,10 +71,8 @@ impl RecordView<'_> {
     }
 }
 
-/// True for what only those get who know what to do with it.
+/// True for what only those get who know what to do with it, or asked for it by name (RFC 4035 section 3.2.1).
 fn is_dnssec_only(rtype: Rtype, asked: Rtype) -> bool {
-    //= RFC 4035 section 3.2.1
-    //# MUST strip any authenticating DNSSEC RRs from the response
     matches!(rtype, Rtype::RRSIG | Rtype::NSEC | NSEC3) && rtype != asked && asked != Rtype::ANY
 }
 
@@ -97,7 +95,6 @@ impl Packed {
         })
     }
 
-    #[allow(dead_code)] // the snapshot's
     /// Takes bytes that were packed before; `None` if they were not, or have changed.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let packed = Self(bytes.into());

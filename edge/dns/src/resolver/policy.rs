@@ -136,13 +136,9 @@ impl ZoneTtl {
     }
 }
 
-/// Seconds the first failure is kept.
-//= RFC 9520 section 3.2
-//# Resolvers MUST cache resolution failures for at least 1 second.
+/// Seconds the first failure is kept (RFC 9520 section 3.2 wants one at least).
 pub const FAILURE_TTL_MIN: u32 = 5;
-/// Seconds a failure is kept at most, which a fault that lasts comes to by doubling.
-//= RFC 9520 section 3.2
-//# Resolvers MUST NOT cache resolution failures for longer than 5 minutes.
+/// Seconds a failure is kept at most, which a fault that lasts comes to by doubling (RFC 9520 section 3.2 allows no more).
 pub const FAILURE_TTL_MAX: u32 = 300;
 
 /// Seconds a failure is kept after so many before it.

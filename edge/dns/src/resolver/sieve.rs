@@ -12,7 +12,9 @@ const NONE: u32 = u32::MAX;
 /// Entries at most; far beyond what the bytes allow.
 const ENTRIES_MAX: usize = 1 << 30;
 
+/// One line of memory: what a hit reads and the mark it sets are fetched together.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Node<T> {
     value: Option<T>,
     /// The next of the free ones, if it is free.

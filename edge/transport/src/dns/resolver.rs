@@ -234,7 +234,7 @@ impl Resolver {
         let mut resolution = Resolution::new(&question.0, question.1, false, Budget::new(self.now_ms()));
         let answer = self.resolve(&mut resolution).await;
         let now_ms = self.now_ms();
-        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, now_ms);
+        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, Purpose::Client, now_ms);
         self.inner.flights.borrow_mut().remove(&question);
         *waiting.resolved.borrow_mut() = Some(resolved);
         waiting.wakers.borrow_mut().drain(..).for_each(Waker::wake);
