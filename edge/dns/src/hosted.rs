@@ -1,29 +1,58 @@
 //! Everything this server is in charge of: zones and block lists by their apex.
 
+use crate::key::{NameKey, root_hash};
 use crate::list::BlockList;
-use crate::name::{Name, suffixes};
+use crate::name::Name;
+use crate::record::RecordSet;
 use crate::types::{Rcode, Rtype};
-use crate::zone::{Zone, ZoneAnswer};
-use std::collections::HashMap;
+use crate::writer::{Full, Section};
+use crate::zone::{After, NameBuffer, Outcome, Question, Sink, Step, Zone, ZoneAnswer};
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+use std::sync::Arc;
 
-/// Aliases followed from zone to zone.
-const ZONES_MAX: usize = 8;
+/// Aliases followed for one question, through all zones.
+const ALIASES_MAX: usize = 16;
 
 /// What answers for an apex.
 #[derive(Debug)]
 pub enum Service {
-    /// A zone of a master file.
+    /// A zone of a master file or of another server.
     Zone(Zone),
     /// A block list.
     List(BlockList),
-    /// Its file could not be read when the server started: SERVFAIL, so that others ask the zone's other servers.
+    /// Its file could not be read when the server started, it has not been transferred yet, or it has expired: SERVFAIL, so that others ask
+    /// the zone's other servers.
     Broken,
 }
 
-/// All services; immutable, replaced as a whole.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Lower-case.
+    origin: Arc<[u8]>,
+    service: Arc<Service>,
+}
+
+/// All services; immutable once it is served. One is replaced in a copy of the table, which shares the others.
+#[derive(Clone, Debug, Default)]
 pub struct Hosted {
-    services: HashMap<Box<[u8]>, Service>,
+    table: HashTable<Entry>,
+    /// The lowest bit for the root, the next for apexes of one label, and so on: a look-up tries no other endings.
+    depths: u128,
+}
+
+fn hash_of(entry: &Entry) -> u64 {
+    NameKey::of(&entry.origin).map_or(0, |key| key.hash(key.labels()))
+}
+
+/// A service with what the way to it has computed.
+#[derive(Clone, Copy)]
+struct Found<'h> {
+    service: &'h Service,
+    /// Hash of its apex.
+    apex_hash: u64,
+    /// Hash of the whole name.
+    hash: u64,
 }
 
 impl Hosted {
@@ -32,70 +61,220 @@ impl Hosted {
     /// # Errors
     /// The apex is taken.
     pub fn add(&mut self, origin: &Name, service: Service) -> Result<(), String> {
-        match self.services.insert(origin.to_key().wire().into(), service) {
-            None => Ok(()),
-            Some(_) => Err(format!("{origin} is served twice; a name can be one zone or one block list")),
+        if self.get(origin).is_some() {
+            return Err(format!("{origin} is served twice; a name can be one zone or one block list"));
+        }
+        self.put(origin, Some(Arc::new(service)));
+        Ok(())
+    }
+
+    /// The same services but for the one of `origin`: another, or none. Costs a copy of the table, two counters for each service.
+    #[must_use]
+    pub fn replace(&self, origin: &Name, service: Option<Arc<Service>>) -> Self {
+        let mut changed = self.clone();
+        changed.put(origin, service);
+        changed
+    }
+
+    /// Sets or takes away the service of an apex.
+    pub fn put(&mut self, origin: &Name, service: Option<Arc<Service>>) {
+        let Some(key) = NameKey::of(origin.wire()) else { return };
+        let hash = key.hash(key.labels());
+        let found = self.table.find_entry(hash, |entry| *entry.origin == *key.wire());
+        match (found, service) {
+            (Ok(mut entry), Some(service)) => entry.get_mut().service = service,
+            (Ok(entry), None) => {
+                entry.remove();
+                self.depths = self.table.iter().fold(0, |depths, entry| depths | depth_bit(labels_of(entry)));
+            }
+            (Err(_), Some(service)) => {
+                let entry = Entry { origin: key.wire().into(), service };
+                self.depths |= depth_bit(key.labels());
+                self.table.insert_unique(hash, entry, hash_of);
+            }
+            (Err(_), None) => {}
         }
     }
 
     /// Number of services.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.services.len()
+        self.table.len()
     }
 
     /// True without any.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty()
+        self.table.is_empty()
     }
 
-    /// The service nearest to a name, lower-case. Costs one table look-up a label.
+    /// All services with their apexes, lower-case and in wire form, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Arc<Service>)> {
+        self.table.iter().map(|entry| (&*entry.origin, &entry.service))
+    }
+
+    /// The service of an apex.
     #[must_use]
-    pub fn find(&self, key: &[u8]) -> Option<&Service> {
-        suffixes(key).find_map(|suffix| self.services.get(suffix))
+    pub fn get(&self, origin: &Name) -> Option<&Arc<Service>> {
+        let key = NameKey::of(origin.wire())?;
+        self.apex(key.hash(key.labels()), key.wire()).map(|entry| &entry.service)
     }
 
     /// The block list of an apex.
     #[must_use]
     pub fn list(&self, origin: &Name) -> Option<&BlockList> {
-        match self.services.get(origin.to_key().wire()) {
-            Some(Service::List(list)) => Some(list),
-            Some(Service::Zone(_) | Service::Broken) | None => None,
+        match &**self.get(origin)? {
+            Service::List(list) => Some(list),
+            Service::Zone(_) | Service::Broken => None,
         }
     }
 
-    /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours.
+    /// The zone of an apex.
     #[must_use]
-    pub fn answer(&self, name: &Name, rtype: Rtype) -> Option<ZoneAnswer<'_>> {
-        let mut whole: Option<ZoneAnswer<'_>> = None;
-        let mut next = name.clone();
-        for _ in 0..ZONES_MAX {
-            let Some(service) = self.find(next.to_key().wire()) else { break };
-            let mut answer = match service {
-                // The DS of an apex is the parent's, and that is not ours (RFC 4035 section 3.1.4.1): the apex denies it.
-                Service::Zone(zone) => zone.answer(&next, rtype),
-                Service::List(list) => list.answer(&next, rtype),
-                Service::Broken => return Some(ZoneAnswer::new(Rcode::SERVFAIL, false)),
-            };
-            let leads_to = answer.leads_to.take();
-            whole = Some(match whole {
-                None => answer,
-                Some(mut before) => {
-                    before.rcode = answer.rcode;
-                    before.leads_to = None;
-                    before.answer.append(&mut answer.answer);
-                    before.authority = answer.authority;
-                    before.additional.append(&mut answer.additional);
-                    before
-                }
-            });
-            let Some(target) = leads_to else { return whole };
-            if let Some(whole) = whole.as_mut() {
-                whole.leads_to = Some(target.clone());
-            }
-            next = target;
+    pub fn zone(&self, origin: &Name) -> Option<&Zone> {
+        match &**self.get(origin)? {
+            Service::Zone(zone) => Some(zone),
+            Service::List(_) | Service::Broken => None,
         }
-        whole
+    }
+
+    #[inline]
+    fn apex(&self, hash: u64, wire: &[u8]) -> Option<&Entry> {
+        self.table.find(hash, |entry| *entry.origin == *wire)
+    }
+
+    /// The service nearest to a name. Costs a hash step for each label, and a look-up for each ending as long as some apex.
+    fn find(&self, key: &NameKey, rtype: Rtype) -> Option<Found<'_>> {
+        let mut hash = root_hash();
+        let mut found: Option<Found<'_>> = None;
+        for labels in 0..=key.labels() {
+            if labels > 0 {
+                hash = key.step(hash, labels - 1);
+            }
+            //= RFC 4035 section 3.1.4.1
+            //# The DS resource record type is unusual in that it appears only on the parent zone's side of a zone cut.
+            // So the apex is asked for its DS only if nobody above it is here.
+            let parents = rtype == Rtype::DS && labels == key.labels() && found.is_some();
+            if self.depths & depth_bit(labels) != 0
+                && !parents
+                && let Some(entry) = self.apex(hash, key.ending(labels))
+            {
+                found = Some(Found { service: &entry.service, apex_hash: hash, hash: 0 });
+            }
+        }
+        found.map(|found| Found { hash, ..found })
+    }
+
+    /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. With it, the name an
+    /// alias that leads out leads to.
+    ///
+    /// # Errors
+    /// [`Full`] if the answer does not fit.
+    pub(crate) fn answer_into(
+        &self,
+        name: &[u8],
+        rtype: Rtype,
+        sink: &mut impl Sink,
+    ) -> Result<Option<(Outcome, NameBuffer)>, Full> {
+        let mut key = NameKey::default();
+        let mut outcome = Outcome::new(Rcode::NOERROR, true);
+        // The name that is looked at, and the one it leads to.
+        let (mut alias, mut target) = (NameBuffer::new(), NameBuffer::new());
+        let mut after = After::default();
+        let mut seen: SmallVec<[u64; ALIASES_MAX]> = SmallVec::new();
+        for aliases in 0..ALIASES_MAX {
+            let name = if aliases == 0 { name } else { alias.as_slice() };
+            if !key.fill(name) {
+                return Ok(None);
+            }
+            let Some(found) = self.find(&key, rtype) else {
+                outcome.leads_out = aliases > 0;
+                break;
+            };
+            // An alias that leads back would only be said again.
+            if seen.contains(&found.hash) {
+                break;
+            }
+            seen.push(found.hash);
+            let step = match found.service {
+                Service::Zone(zone) => {
+                    let question = Question { name, key: &key, apex_hash: found.apex_hash, hash: found.hash, rtype };
+                    zone.step(question, &mut outcome, sink, &mut after, &mut target)?
+                }
+                Service::List(list) => {
+                    answer_of_list(list, name, rtype, &mut outcome, sink)?;
+                    Step::Done
+                }
+                Service::Broken => return Ok(Some((Outcome::new(Rcode::SERVFAIL, false), alias))),
+            };
+            if step == Step::Done {
+                break;
+            }
+            std::mem::swap(&mut alias, &mut target);
+        }
+        after.write_proofs(sink)?;
+        //= RFC 9471 section 3.1
+        //# If a name server generating a referral cannot include all of the available glue records ... it MUST set the TC flag
+        // Other addresses are a courtesy: without them nothing is wrong.
+        outcome.truncated = after.write_addresses(sink).is_err() && !outcome.authoritative;
+        let ours = !seen.is_empty();
+        Ok(ours.then_some((outcome, alias)))
+    }
+
+    /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. Collects the answer in
+    /// memory of its own; those for the wire are written by [`crate::responder::respond`].
+    #[must_use]
+    pub fn answer(&self, name: &Name, rtype: Rtype) -> Option<ZoneAnswer<'static>> {
+        let mut answer = ZoneAnswer::new(Rcode::NOERROR, true);
+        let (outcome, target) = self.answer_into(name.wire(), rtype, &mut answer).ok()??;
+        if outcome.rcode == Rcode::SERVFAIL {
+            return Some(ZoneAnswer::new(Rcode::SERVFAIL, false));
+        }
+        (answer.rcode, answer.authoritative) = (outcome.rcode, outcome.authoritative);
+        answer.leads_to = Name::from_wire(&target).ok().filter(|_| outcome.leads_out);
+        Some(answer)
+    }
+}
+
+fn labels_of(entry: &Entry) -> usize {
+    crate::name::labels(&entry.origin).count()
+}
+
+fn depth_bit(labels: usize) -> u128 {
+    u32::try_from(labels).ok().and_then(|labels| 1_u128.checked_shl(labels)).unwrap_or(0)
+}
+
+fn answer_of_list(list: &BlockList, name: &[u8], rtype: Rtype, outcome: &mut Outcome, sink: &mut impl Sink) -> Result<(), Full> {
+    let Ok(name) = Name::from_wire(name) else { return Ok(()) };
+    let answer = list.answer(&name, rtype);
+    outcome.rcode = answer.rcode;
+    outcome.answered |= !answer.answer.is_empty();
+    for (section, placed) in [(Section::Answer, &answer.answer[..]), (Section::Authority, &answer.authority[..])] {
+        for placed in placed {
+            let RecordSet { rtype, ttl, rdata } = &*placed.set;
+            rdata.iter().try_for_each(|rdata| sink.record(section, placed.owner.wire(), *rtype, *ttl, rdata))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_service_is_replaced_and_the_others_are_shared() {
+        let name = |text: &str| Name::absolute(text).unwrap();
+        let mut hosted = Hosted::default();
+        hosted.add(&name("a.example"), Service::Broken).unwrap();
+        hosted.add(&name("B.example"), Service::Broken).unwrap();
+        assert!(hosted.add(&name("b.Example"), Service::Broken).unwrap_err().contains("served twice"));
+        let changed = hosted.replace(&name("a.example"), Some(Arc::new(Service::Broken)));
+        assert!(!Arc::ptr_eq(hosted.get(&name("a.example")).unwrap(), changed.get(&name("a.example")).unwrap()));
+        assert!(Arc::ptr_eq(hosted.get(&name("b.example")).unwrap(), changed.get(&name("b.example")).unwrap()));
+        let less = changed.replace(&name("a.example"), None).replace(&name("b.example"), None);
+        assert_eq!((hosted.len(), changed.iter().count(), less.len(), less.depths), (2, 2, 0, 0));
+        assert_eq!(hosted.answer(&name("x.a.example"), Rtype::A).unwrap().rcode, Rcode::SERVFAIL);
+        assert!(hosted.answer(&name("c.example"), Rtype::A).is_none());
     }
 }

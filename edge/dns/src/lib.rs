@@ -6,18 +6,22 @@
 //! ```
 //! Packets, answers and time are arguments; sockets, randomness and files are the daemon's. hickory-proto is the oracle of the tests.
 
+pub mod cookie;
 pub mod dnssec;
 pub mod hosted;
+pub mod key;
 pub mod list;
 pub mod message;
 pub mod name;
 pub mod query;
+pub mod rate_limit;
 pub mod record;
 pub mod resolver;
 pub mod responder;
 mod test_support;
 pub mod types;
 mod wire;
+mod writer;
 pub mod zone;
 
 pub use hosted::{Hosted, Service};

@@ -1,232 +1,14 @@
-//! Writes responses, and reads those of other servers.
+//! Reads responses of other servers; ours are written by [`ResponseWriter`].
 
-use crate::name::{Name, parent, suffixes};
-use crate::query::{HEADER_BYTES, QueryView};
-use crate::record::{Part, Record, is_compressible, parts, read_rdata};
+pub use crate::writer::{Encoded, Full, Mark, ResponseFlags, ResponseOptions, ResponseWriter, Section};
+
+use crate::name::Name;
+use crate::record::{Record, read_rdata};
 use crate::types::{Rcode, Rtype};
 use crate::wire::Reader;
-use smallvec::SmallVec;
 
 /// Octets of UDP payload we take and give: no fragments on any path (DNS flag day 2020).
 pub const PAYLOAD_BYTES: u16 = 1232;
-/// Octets of an OPT record without options.
-const OPT_BYTES: usize = 11;
-/// Names a response remembers to point at; later ones are written whole.
-const TARGETS_MAX: usize = 64;
-
-/// Where a record stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Section {
-    /// What was asked for.
-    Answer = 1,
-    /// Who is in charge: NS of a referral, SOA of a negative answer.
-    Authority = 2,
-    /// What will be asked next.
-    Additional = 3,
-}
-
-/// What the header says besides the code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResponseFlags {
-    /// From our own zone.
-    pub authoritative: bool,
-    /// The client may ask us for any name.
-    pub recursion_available: bool,
-}
-
-/// The record does not fit any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
-
-/// Writes one response: header and question first, then records in the order of the sections.
-///
-/// Cost: each name is compared with the names written before, at most [`TARGETS_MAX`]; no allocation beyond `out`.
-#[derive(Debug)]
-pub struct ResponseWriter<'o> {
-    out: &'o mut Vec<u8>,
-    limit: usize,
-    edns: bool,
-    flags: u16,
-    counts: [u16; 4],
-    /// Places of labels that begin a name.
-    targets: SmallVec<[u16; TARGETS_MAX]>,
-}
-
-impl<'o> ResponseWriter<'o> {
-    /// Begins the response to `query` in `out`, at most `limit` octets long.
-    pub fn begin(query: &QueryView<'_>, limit: usize, out: &'o mut Vec<u8>) -> Self {
-        out.clear();
-        out.extend_from_slice(&query.id.to_be_bytes());
-        out.extend_from_slice(&[0; HEADER_BYTES - 2]);
-        out.extend_from_slice(query.question());
-        let edns = query.edns.is_some();
-        let mut writer = Self {
-            out,
-            limit: limit - if edns { OPT_BYTES } else { 0 },
-            edns,
-            flags: 0x8000 | query.repeated_flags(),
-            counts: [1, 0, 0, 0],
-            targets: SmallVec::new(),
-        };
-        writer.remember(HEADER_BYTES, query.name);
-        writer
-    }
-
-    fn remember(&mut self, at: usize, name: &[u8]) {
-        let mut offset = at;
-        for suffix in suffixes(name) {
-            // The root needs no pointer, and a pointer has 14 bits.
-            if suffix.len() < 2 || offset > 0x3fff || self.targets.len() == TARGETS_MAX {
-                return;
-            }
-            self.targets.push(u16::try_from(offset).unwrap_or(u16::MAX));
-            offset += suffix.len() - parent(suffix).map_or(0, <[u8]>::len);
-        }
-    }
-
-    /// Adds a record.
-    ///
-    /// # Errors
-    /// [`Full`], and nothing was written.
-    pub fn record(&mut self, section: Section, owner: &[u8], rtype: Rtype, ttl: u32, rdata: &[u8]) -> Result<(), Full> {
-        let (before, targets) = (self.out.len(), self.targets.len());
-        self.name(owner, true);
-        for word in [rtype.0, crate::types::CLASS_IN] {
-            self.out.extend_from_slice(&word.to_be_bytes());
-        }
-        self.out.extend_from_slice(&ttl.to_be_bytes());
-        let length_at = self.out.len();
-        self.out.extend_from_slice(&[0; 2]);
-        self.rdata(rtype, rdata);
-        let length = u16::try_from(self.out.len() - length_at - 2).unwrap_or(u16::MAX);
-        if let Some(place) = self.out.get_mut(length_at..length_at + 2) {
-            place.copy_from_slice(&length.to_be_bytes());
-        }
-        if self.out.len() > self.limit || rdata.len() > usize::from(u16::MAX) {
-            self.out.truncate(before);
-            self.targets.truncate(targets);
-            return Err(Full);
-        }
-        if let Some(count) = self.counts.get_mut(section as usize) {
-            *count = count.saturating_add(1);
-        }
-        Ok(())
-    }
-
-    fn rdata(&mut self, rtype: Rtype, rdata: &[u8]) {
-        let mut rest = rdata;
-        let compressible = is_compressible(rtype);
-        for part in parts(rtype) {
-            let taken = match part {
-                Part::Name if compressible => {
-                    let length = Reader::new(rest, 0).plain_name().map_or(rest.len(), <[u8]>::len);
-                    let (name, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-                    self.name(name, true);
-                    rest = behind;
-                    continue;
-                }
-                Part::Bytes(count) => *count,
-                // No pointers inside, and nothing points into it: the reader of an unknown type could not follow.
-                Part::Name | Part::Rest => rest.len(),
-            };
-            let (bytes, behind) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
-            self.out.extend_from_slice(bytes);
-            rest = behind;
-        }
-    }
-
-    /// Writes a name, its known ending as a pointer (RFC 1035 section 4.1.4).
-    fn name(&mut self, name: &[u8], remember: bool) {
-        let mut written = 0;
-        for suffix in suffixes(name) {
-            if suffix.len() < 2 {
-                break;
-            }
-            if let Some(&target) = self.targets.iter().find(|target| self.is_at(usize::from(**target), suffix)) {
-                let start = self.out.len();
-                self.out.extend_from_slice(name.get(..written).unwrap_or_default());
-                self.out.extend_from_slice(&(0xc000 | target).to_be_bytes());
-                if remember {
-                    self.remember_labels(start, name, written);
-                }
-                return;
-            }
-            written = name.len() - parent(suffix).map_or(0, <[u8]>::len);
-        }
-        let start = self.out.len();
-        self.out.extend_from_slice(name);
-        if remember {
-            self.remember(start, name);
-        }
-    }
-
-    /// Remembers the labels of `name` that were written whole: the first `written` octets.
-    fn remember_labels(&mut self, at: usize, name: &[u8], written: usize) {
-        for suffix in suffixes(name) {
-            let offset = name.len() - suffix.len();
-            if offset >= written || at + offset > 0x3fff || self.targets.len() == TARGETS_MAX {
-                return;
-            }
-            self.targets.push(u16::try_from(at + offset).unwrap_or(u16::MAX));
-        }
-    }
-
-    /// True if the name at `at` of what is written is `name`, letter for letter: a pointer must keep the case (RFC 4343 section 4.1 allows
-    /// less, but owners compare it).
-    fn is_at(&self, mut at: usize, name: &[u8]) -> bool {
-        let mut rest = name;
-        for _ in 0..crate::name::NAME_BYTES_MAX {
-            let (Some(&there), Some(&here)) = (self.out.get(at), rest.first()) else { return false };
-            if there >= 0xc0 {
-                let low = self.out.get(at + 1).copied().unwrap_or(0);
-                at = usize::from(u16::from_be_bytes([there & 0x3f, low]));
-                continue;
-            }
-            let label = usize::from(here) + 1;
-            if there != here || self.out.get(at..at + label) != rest.get(..label) {
-                return false;
-            }
-            if here == 0 {
-                return true;
-            }
-            at += label;
-            rest = rest.get(label..).unwrap_or_default();
-        }
-        false
-    }
-
-    /// What was written so far, to come back to with [`Self::rewind`].
-    #[must_use]
-    pub fn mark(&self) -> (usize, usize, [u16; 4]) {
-        (self.out.len(), self.targets.len(), self.counts)
-    }
-
-    /// Takes back what was written since the mark.
-    pub fn rewind(&mut self, (length, targets, counts): (usize, usize, [u16; 4])) {
-        self.out.truncate(length);
-        self.targets.truncate(targets);
-        self.counts = counts;
-    }
-
-    /// Completes header and OPT. `truncated`: the client shall ask again over TCP.
-    pub fn finish(mut self, rcode: Rcode, flags: ResponseFlags, truncated: bool) {
-        let bit = |set: bool, bit: u16| if set { bit } else { 0 };
-        self.flags |=
-            bit(flags.authoritative, 0x0400) | bit(truncated, 0x0200) | bit(flags.recursion_available, 0x0080) | (rcode.0 & 15);
-        if self.edns {
-            self.out.push(0);
-            for word in [Rtype::OPT.0, PAYLOAD_BYTES, (rcode.0 >> 4) << 8, 0, 0] {
-                self.out.extend_from_slice(&word.to_be_bytes());
-            }
-            self.counts[3] = self.counts[3].saturating_add(1);
-        }
-        let words = std::iter::once(self.flags).chain(self.counts);
-        for (place, word) in self.out.get_mut(2..HEADER_BYTES).unwrap_or_default().chunks_exact_mut(2).zip(words) {
-            place.copy_from_slice(&word.to_be_bytes());
-        }
-    }
-}
-
 /// A response of another server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseView {
@@ -317,7 +99,7 @@ pub fn fuzz_response(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::write_query;
+    use crate::query::{QueryView, write_query};
     use proptest::prelude::*;
 
     fn name(text: &str) -> Name {
@@ -335,7 +117,7 @@ mod tests {
         rdata.extend_from_slice(name("mx.Example.org").wire());
         writer.record(Section::Answer, query.name, Rtype::MX, 300, &rdata).unwrap();
         writer.record(Section::Additional, name("mx.Example.org").wire(), Rtype::A, 300, &[192, 0, 2, 1]).unwrap();
-        writer.finish(Rcode::NOERROR, ResponseFlags { authoritative: true, recursion_available: false }, false);
+        writer.finish(Rcode::NOERROR, ResponseFlags { authoritative: true, ..ResponseFlags::default() }, false);
         // Header, question, then 2+10 + 2 + 5 for the MX, 2+10+4 for the A, OPT.
         assert_eq!(out.len(), 12 + 17 + 19 + 16 + 11);
         let view = ResponseView::parse(&out).unwrap();

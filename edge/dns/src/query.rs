@@ -1,15 +1,15 @@
 //! A query as it came, borrowed from the receive buffer.
 //!
 //! ```text
-//!   0    2 id   2 flags (QR opcode AA TC RD | RA Z AD CD rcode)   2 QDCOUNT = 1   2 ANCOUNT = 0   2 NSCOUNT = 0   2 ARCOUNT <= 1
-//!   12   name, 2 type, 2 class, then perhaps OPT: 0, 2 type 41, 2 payload size, 1 extended rcode, 1 version, 2 flags (DO ...), options
+//!   0    2 id   2 flags (QR opcode AA TC RD | RA Z AD CD rcode)   2 QDCOUNT = 1   2 ANCOUNT = 0   2 NSCOUNT = 0   2 ARCOUNT
+//!   12   name, 2 type, 2 class, then perhaps OPT: 0, 2 type 41, 2 payload size, 1 extended rcode, 1 version, 2 flags (DO ...), options,
+//!        then perhaps TSIG, always last
 //! ```
-//! Cost of reading: one pass over the name, which also makes the key; no allocation for names up to 64 octets.
+//! Cost of reading: the name's length octets and the heads of the records behind; nothing is copied, options are read when asked for.
 
 use crate::name::Name;
 use crate::types::{CLASS_ANY, CLASS_IN, Rcode, Rtype};
 use crate::wire::Reader;
-use smallvec::SmallVec;
 
 /// Octets of the fixed header.
 pub const HEADER_BYTES: usize = 12;
@@ -20,33 +20,66 @@ const RD: u16 = 0x0100;
 const CD: u16 = 0x0010;
 /// The flags a response repeats.
 const REPEATED: u16 = OPCODE | RD | CD;
+/// "This zone has changed" (RFC 1996).
+pub const OPCODE_NOTIFY: u8 = 4;
+/// "Change this zone" (RFC 2136).
+pub const OPCODE_UPDATE: u8 = 5;
+/// TSIG's type (RFC 8945).
+const TSIG: Rtype = Rtype(250);
 
 /// What EDNS(0) says (RFC 6891).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Edns {
+pub struct Edns<'a> {
     /// Octets of UDP payload the client takes; at least 512 whatever it says.
     pub payload_bytes: u16,
     /// Version; only 0 exists.
     pub version: u8,
     /// DNSSEC records are wanted (RFC 3225).
     pub dnssec_ok: bool,
+    /// The options as they came: 2 code, 2 length, data each.
+    pub options: &'a [u8],
+}
+
+/// Name server identity (RFC 5001).
+pub const OPTION_NSID: u16 = 3;
+/// Cookies (RFC 7873).
+pub const OPTION_COOKIE: u16 = 10;
+/// Extended error (RFC 8914).
+pub const OPTION_EXTENDED_ERROR: u16 = 15;
+
+impl<'a> Edns<'a> {
+    /// The options one after the other; `Err` once if they end in the middle of one.
+    pub fn options(&self) -> impl Iterator<Item = Result<(u16, &'a [u8]), ()>> + use<'a> {
+        let mut reader = Reader::new(self.options, 0);
+        let mut end = self.options.len();
+        std::iter::from_fn(move || {
+            if reader.position() >= end {
+                return None;
+            }
+            let mut option = || {
+                let (code, length) = (reader.u16()?, reader.u16()?);
+                Some((code, reader.bytes(length.into())?))
+            };
+            Some(option().ok_or_else(|| end = 0))
+        })
+    }
 }
 
 /// A query that can be answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct QueryView<'a> {
     /// Repeated in the response.
     pub id: u16,
     /// The name as the client wrote it.
     pub name: &'a [u8],
-    /// The name in lower case.
-    pub key: SmallVec<[u8; 64]>,
     /// The type asked for.
     pub rtype: Rtype,
     /// The class asked for.
     pub class: u16,
     /// Absent: a client of before EDNS, 512 octets over UDP.
-    pub edns: Option<Edns>,
+    pub edns: Option<Edns<'a>>,
+    /// Where the TSIG record begins, the last of the packet: who checked it takes it off before the query is answered.
+    pub tsig_at: Option<usize>,
     flags: u16,
     question: &'a [u8],
 }
@@ -56,6 +89,15 @@ pub struct QueryView<'a> {
 pub enum QueryError {
     /// No query at all: silence. Answering a response could make two servers talk for ever.
     Drop,
+    /// Another opcode than QUERY.
+    Opcode {
+        /// Repeated.
+        id: u16,
+        /// Its flags word.
+        flags: u16,
+        /// See [`OPCODE_NOTIFY`], [`OPCODE_UPDATE`].
+        opcode: u8,
+    },
     /// Answered by its header alone.
     Refuse {
         /// Repeated.
@@ -73,47 +115,66 @@ impl<'a> QueryView<'a> {
     /// # Errors
     /// See [`QueryError`].
     pub fn parse(packet: &'a [u8]) -> Result<Self, QueryError> {
-        let mut header = Reader::new(packet, 0);
-        let mut word = || header.u16().ok_or(QueryError::Drop);
-        let (id, flags, questions, answers, authorities, additionals) = (word()?, word()?, word()?, word()?, word()?, word()?);
+        let Some(([i, j, f, g, counts @ ..], _)) = packet.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(QueryError::Drop);
+        };
+        let (id, flags) = (u16::from_be_bytes([*i, *j]), u16::from_be_bytes([*f, *g]));
+        let [questions, answers, authorities, additionals] =
+            [[counts[0], counts[1]], [counts[2], counts[3]], [counts[4], counts[5]], [counts[6], counts[7]]]
+                .map(u16::from_be_bytes);
         if flags & QR != 0 {
             return Err(QueryError::Drop);
         }
-        let refuse = |rcode| QueryError::Refuse { id, flags, rcode };
         if flags & OPCODE != 0 {
-            return Err(refuse(Rcode::NOTIMP));
+            let opcode = (f >> 3) & 15;
+            return Err(QueryError::Opcode { id, flags, opcode });
         }
+        let refused = QueryError::Refuse { id, flags, rcode: Rcode::FORMERR };
         //= RFC 9619 section 4
         //# A DNS message with OPCODE = 0 and QDCOUNT > 1 MUST be treated as an incorrectly formatted message.
-        if questions != 1 || answers != 0 || authorities != 0 || flags & TC != 0 {
-            return Err(refuse(Rcode::FORMERR));
+        if questions != 1 || answers != 0 || authorities > 1 || flags & TC != 0 {
+            return Err(refused);
         }
-        Self::read(packet, id, flags, additionals).ok_or_else(|| refuse(Rcode::FORMERR))
+        Self::read(packet, id, flags, authorities, additionals).ok_or(refused)
     }
 
-    fn read(packet: &'a [u8], id: u16, flags: u16, additionals: u16) -> Option<Self> {
+    fn read(packet: &'a [u8], id: u16, flags: u16, authorities: u16, additionals: u16) -> Option<Self> {
         let mut reader = Reader::new(packet, HEADER_BYTES);
         let name = reader.plain_name()?;
         let (rtype, class) = (Rtype(reader.u16()?), reader.u16()?);
         let question = packet.get(HEADER_BYTES..reader.position())?;
-        let mut edns = None;
+        if authorities > 0 {
+            //= RFC 1995 section 3
+            //# the authority section containing the SOA record of client's version of the zone.
+            // Nothing else has one.
+            if rtype != Rtype::IXFR {
+                return None;
+            }
+            skip_record(&mut reader)?;
+        }
+        let (mut edns, mut tsig_at) = (None, None);
         for _ in 0..additionals {
-            let owner = reader.name()?;
-            let (kind, payload, extended, length) = (Rtype(reader.u16()?), reader.u16()?, reader.u32()?, reader.u16()?);
-            reader.bytes(length.into())?;
+            // Whatever signs the packet is its last record.
+            if tsig_at.is_some() {
+                return None;
+            }
+            let start = reader.position();
+            let (owner, kind, payload, extended, data) = skip_record(&mut reader)?;
+            if kind == TSIG {
+                tsig_at = Some(start);
+            }
             if kind == Rtype::OPT {
                 //= RFC 6891 section 6.1.1
                 //# If a query message with more than one OPT RR is received, a FORMERR (RCODE=1) MUST be returned.
-                if edns.is_some() || owner != Name::root() {
+                if edns.is_some() || owner != Some(0) {
                     return None;
                 }
                 let [_, version, high, _] = extended.to_be_bytes();
-                edns = Some(Edns { payload_bytes: payload.max(512), version, dnssec_ok: high & 0x80 != 0 });
+                let options = packet.get(data..reader.position())?;
+                edns = Some(Edns { payload_bytes: payload.max(512), version, dnssec_ok: high & 0x80 != 0, options });
             }
         }
-        let mut key = SmallVec::from_slice(name);
-        key.make_ascii_lowercase();
-        Some(Self { id, name, key, rtype, class, edns, flags, question })
+        Some(Self { id, name, rtype, class, edns, tsig_at, flags, question })
     }
 
     /// True for the class we serve.
@@ -128,6 +189,12 @@ impl<'a> QueryView<'a> {
         self.flags & RD != 0
     }
 
+    /// DNSSEC records are wanted.
+    #[must_use]
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
     pub(crate) fn question(&self) -> &'a [u8] {
         self.question
     }
@@ -135,6 +202,27 @@ impl<'a> QueryView<'a> {
     pub(crate) fn repeated_flags(&self) -> u16 {
         self.flags & REPEATED
     }
+}
+
+/// The first octet of the owner, type, class, TTL, and where the data begins.
+type RecordHead = (Option<u8>, Rtype, u16, u32, usize);
+
+fn skip_record(reader: &mut Reader<'_>) -> Option<RecordHead> {
+    let owner = reader.peek();
+    reader.skip_name()?;
+    let (kind, class, ttl, length) = (Rtype(reader.u16()?), reader.u16()?, reader.u32()?, reader.u16()?);
+    let data = reader.position();
+    reader.bytes(length.into())?;
+    Some((owner, kind, class, ttl, data))
+}
+
+/// The zone a NOTIFY or an UPDATE is about: the name of its one question (RFC 1996 section 3.7, RFC 2136 section 2.3).
+#[must_use]
+pub fn question_name(packet: &[u8]) -> Option<Name> {
+    if packet.get(4..6)? != [0, 1] {
+        return None;
+    }
+    Name::from_wire(Reader::new(packet, HEADER_BYTES).plain_name()?).ok()
 }
 
 /// The response to a query that could not be read: its header alone.
@@ -166,7 +254,9 @@ pub fn write_query(id: u16, name: &[u8], rtype: Rtype, recursion: bool, out: &mu
 #[doc(hidden)]
 pub fn fuzz_query(data: &[u8]) {
     if let Ok(query) = QueryView::parse(data) {
-        assert_eq!(query.key.len(), query.name.len());
+        assert!(Name::from_wire(query.name).is_ok());
+        assert!(query.edns.is_none_or(|edns| edns.options().count() <= edns.options.len()));
+        assert!(query.tsig_at.is_none_or(|at| at < data.len()));
     }
 }
 
@@ -188,8 +278,7 @@ mod tests {
         let view = QueryView::parse(&packet).unwrap();
         assert_eq!((view.id, view.rtype, view.class, view.recursion_desired()), (7, Rtype::MX, 1, true));
         assert_eq!(view.name, b"\x02Ex\x03Org\0");
-        assert_eq!(view.key.as_slice(), b"\x02ex\x03org\0");
-        assert_eq!(view.edns, Some(Edns { payload_bytes: 1232, version: 0, dnssec_ok: false }));
+        assert_eq!(view.edns, Some(Edns { payload_bytes: 1232, version: 0, dnssec_ok: false, options: &[] }));
     }
 
     #[test]
@@ -200,7 +289,8 @@ mod tests {
         };
         assert_eq!(QueryView::parse(b"short").unwrap_err(), QueryError::Drop);
         assert_eq!(QueryView::parse(&query("a", |packet| packet[2] |= 0x80)).unwrap_err(), QueryError::Drop);
-        refused(Rcode::NOTIMP, query("a", |packet| packet[2] |= 0x28));
+        let opcode = |packet: &[u8]| matches!(QueryView::parse(packet), Err(QueryError::Opcode { id: 7, opcode: 5, .. }));
+        assert!(opcode(&query("a", |packet| packet[2] |= 0x28)));
         refused(Rcode::FORMERR, query("a", |packet| packet[5] = 2));
         refused(Rcode::FORMERR, query("a", |packet| packet[5] = 0));
         refused(Rcode::FORMERR, query("a", |packet| packet[7] = 1));
@@ -216,6 +306,48 @@ mod tests {
                 packet.extend_from_slice(b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
             }),
         );
+    }
+
+    #[test]
+    fn options_are_read_one_by_one() {
+        let with = |options: &[u8]| {
+            query("a", |packet| {
+                let at = packet.len() - 1;
+                packet[at] = u8::try_from(options.len()).unwrap();
+                packet.extend_from_slice(options);
+            })
+        };
+        let packet = with(b"\0\x03\0\0\0\x0a\0\x02ab");
+        let view = QueryView::parse(&packet).unwrap();
+        let options: Vec<_> = view.edns.unwrap().options().collect();
+        assert_eq!(options, [Ok((OPTION_NSID, b"".as_slice())), Ok((OPTION_COOKIE, b"ab"))]);
+        let packet = with(b"\0\x03\0\0\0\x0a\0\x09ab");
+        let options: Vec<_> = QueryView::parse(&packet).unwrap().edns.unwrap().options().collect();
+        assert_eq!(options, [Ok((OPTION_NSID, b"".as_slice())), Err(())]);
+    }
+
+    #[test]
+    fn a_signed_query_and_one_for_a_difference() {
+        let tsig = b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\x02xx";
+        let signed = query("a", |packet| {
+            packet[11] = 2;
+            packet.extend_from_slice(tsig);
+        });
+        assert_eq!(QueryView::parse(&signed).unwrap().tsig_at, Some(signed.len() - tsig.len()));
+        let not_last = query("a", |packet| {
+            packet[11] = 3;
+            packet.extend_from_slice(tsig);
+            packet.extend_from_slice(b"\0\0\x01\0\x01\0\0\0\0\0\0");
+        });
+        assert!(QueryView::parse(&not_last).is_err());
+        let difference = |rtype: u8| {
+            let mut packet = query("a", |_| ());
+            (packet[9], packet[11], packet[16]) = (1, 0, rtype);
+            packet.truncate(19);
+            packet.extend_from_slice(b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\0");
+            packet
+        };
+        assert!(QueryView::parse(&difference(251)).is_ok() && QueryView::parse(&difference(15)).is_err());
     }
 
     proptest! {

@@ -1,12 +1,33 @@
 //! From a query's packet to its response's: who may ask what, and how it fits.
+//!
+//! ```text
+//!   packet ─> header ─┬─ response ──────────────────────────────────────────────> Drop
+//!                     ├─ NOTIFY, UPDATE of a zone of ours ──────────────────────> Notify, Update
+//!                     └─ query ─┬─ broken, unknown version, class, type ────────> Ready: an error
+//!                               ├─ signed (TSIG) ───────────────────────────────> Signed: checked, taken off, and answered again
+//!                               ├─ AXFR, IXFR over TCP ─────────────────────────> Transfer
+//!                               ├─ hosted ──────────────────────────────────────> Ready
+//!                               └─ not hosted ── the client may use the resolver? Resolve : Ready, REFUSED
+//! ```
+//! Cost of a hit: the query's name read once, its key made once, two table look-ups, the records copied. No allocation; hooks apart.
 
 use crate::hosted::Hosted;
-use crate::message::{PAYLOAD_BYTES, ResponseFlags, ResponseWriter, Section};
+use crate::message::{PAYLOAD_BYTES, ResponseFlags, ResponseOptions, ResponseWriter, Section};
 use crate::name::Name;
-use crate::query::{QueryError, QueryView, write_refusal};
+use crate::query::{
+    OPCODE_NOTIFY, OPCODE_UPDATE, OPTION_COOKIE, OPTION_NSID, QueryError, QueryView, question_name, write_refusal,
+};
 use crate::resolver::Resolved;
 use crate::types::{Rcode, Rtype};
-use crate::zone::{Placed, ZoneAnswer};
+use crate::writer::{COOKIE_BYTES_MAX, Encoded, Full};
+use crate::zone::{Extra, Sink};
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+/// The cookie is not ours (RFC 7873 section 8).
+const BADCOOKIE: Rcode = Rcode(23);
+/// Not our zone (RFC 2136 section 2.2, RFC 5936 section 2.2.1).
+const NOTAUTH: Rcode = Rcode(9);
 
 /// How a packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +36,90 @@ pub enum Transport {
     Udp,
     /// A stream: no limit but the length's 16 bits.
     Tcp,
+}
+
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The source address.
+    pub address: IpAddr,
+    /// How the packet came.
+    pub transport: Transport,
+}
+
+/// What is to be said about a client's COOKIE option (RFC 7873 section 5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CookieVerdict {
+    /// The option has a length it must not have: FORMERR.
+    Malformed,
+    /// The client is who it says; the cookie to give back (client's and server's).
+    Valid(SmallVec<[u8; COOKIE_BYTES_MAX]>),
+    /// No server cookie, or not a valid one: answered as without, with a cookie to come back with.
+    Unproven(SmallVec<[u8; COOKIE_BYTES_MAX]>),
+    /// The same, but nothing but the cookie and BADCOOKIE is said.
+    Demanded(SmallVec<[u8; COOKIE_BYTES_MAX]>),
+}
+
+/// What becomes of a response over UDP whose client is not proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is sent.
+    Answer,
+    /// Header, question and TC are sent: an honest client comes back over TCP.
+    Slip,
+    /// Nothing is sent.
+    Drop,
+}
+
+/// What a response says, as far as its rate is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// The code.
+    pub rcode: Rcode,
+    /// From a zone of ours, records or their absence; false for referrals and errors.
+    pub authoritative: bool,
+    /// The name asked for, letters as they came.
+    pub name: &'a [u8],
+    /// The apex it was found in, lower-case; empty if it is not ours. Names that do not exist are counted together by it.
+    pub zone: &'a [u8],
+    /// Octets of the response.
+    pub bytes: usize,
+}
+
+/// What the caller decides: cookies and rates. Called on the hot path, must not allocate nor wait.
+pub trait Hooks {
+    /// A COOKIE option came.
+    fn cookie(&self, client: Client, option: &[u8]) -> CookieVerdict;
+
+    /// A response to a client over UDP without a valid cookie is ready.
+    fn admit(&self, client: Client, said: &Said<'_>) -> Admission;
+}
+
+/// What holds for all queries.
+#[derive(Clone, Copy, Default)]
+pub struct Context<'c> {
+    /// The NSID of this server; empty: it is not told (RFC 5001).
+    pub identity: &'c [u8],
+    /// Cookies and rates.
+    pub hooks: Option<&'c dyn Hooks>,
+    /// Adds the addresses of mail exchanges and servers where they fit. False is what NSD's and Knot's minimal responses do: extra records
+    /// for referrals only.
+    pub addresses: bool,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("identity", &self.identity).field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// A transfer of a whole zone (RFC 5936), or of what has changed (RFC 1995).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferKind {
+    /// All.
+    Axfr,
+    /// What is new since the serial in the authority section.
+    Ixfr,
 }
 
 /// What is to be done with a packet.
@@ -26,6 +131,25 @@ pub enum Response {
     Drop,
     /// The resolver must look for it; then [`respond_resolved`].
     Resolve(Name, Rtype),
+    /// A NOTIFY for a zone that is hosted.
+    Notify {
+        /// The zone.
+        zone: Name,
+    },
+    /// An UPDATE of a zone that is hosted.
+    Update {
+        /// The zone.
+        zone: Name,
+    },
+    /// A transfer of a zone that is hosted, over TCP; whether the client may is for the caller to say.
+    Transfer {
+        /// The zone.
+        zone: Name,
+        /// Which.
+        kind: TransferKind,
+    },
+    /// The query is signed (TSIG): the caller checks it, takes the record off, answers what remains, and signs the response.
+    Signed,
 }
 
 fn limit(query: &QueryView<'_>, transport: Transport) -> usize {
@@ -38,8 +162,79 @@ fn limit(query: &QueryView<'_>, transport: Transport) -> usize {
     }
 }
 
-/// Answers a packet from what is hosted, or says that the resolver must. `recursion`: this client may use the resolver.
-pub fn respond(hosted: &Hosted, packet: &[u8], transport: Transport, recursion: bool, out: &mut Vec<u8>) -> Response {
+/// A response being written for one client.
+struct Wire<'o, 'q> {
+    writer: ResponseWriter<'o, 'q>,
+    dnssec_ok: bool,
+    extra: Extra,
+}
+
+impl Sink for Wire<'_, '_> {
+    fn dnssec_ok(&self) -> bool {
+        self.dnssec_ok
+    }
+
+    fn extra(&self) -> Extra {
+        self.extra
+    }
+
+    fn set(&mut self, section: Section, owner: &[u8], set: Encoded<'_>, ttl: Option<u32>) -> Result<(), Full> {
+        self.writer.set(section, owner, set, ttl)
+    }
+
+    fn record(&mut self, section: Section, owner: &[u8], rtype: Rtype, ttl: u32, rdata: &[u8]) -> Result<(), Full> {
+        self.writer.record(section, owner, rtype, ttl, rdata)
+    }
+}
+
+/// What the query's EDNS options ask for.
+struct Asked<'c> {
+    options: ResponseOptions<'c>,
+    /// The client's address is proven by its cookie.
+    proven: bool,
+    error: Option<Rcode>,
+}
+
+fn read_options<'c>(context: &Context<'c>, query: &QueryView<'_>, client: Client) -> Asked<'c> {
+    let mut asked = Asked { options: ResponseOptions::default(), proven: client.transport == Transport::Tcp, error: None };
+    let Some(edns) = query.edns.filter(|edns| !edns.options.is_empty()) else { return asked };
+    let mut cookies = 0;
+    for option in edns.options() {
+        match option {
+            Err(()) => asked.error = Some(Rcode::FORMERR),
+            Ok((OPTION_NSID, _)) if !context.identity.is_empty() => asked.options.identity = Some(context.identity),
+            //= RFC 7873 section 5.2
+            //# In all cases of multiple COOKIE options in a request, only the first (the one closest to the DNS header) is considered.
+            Ok((OPTION_COOKIE, data)) if cookies == 0 => {
+                cookies += 1;
+                match context.hooks.map(|hooks| hooks.cookie(client, data)) {
+                    None => {}
+                    Some(CookieVerdict::Malformed) => asked.error = Some(Rcode::FORMERR),
+                    Some(CookieVerdict::Valid(cookie)) => (asked.options.cookie, asked.proven) = (cookie, true),
+                    Some(CookieVerdict::Unproven(cookie)) => asked.options.cookie = cookie,
+                    Some(CookieVerdict::Demanded(cookie)) => {
+                        asked.options.cookie = cookie;
+                        if client.transport == Transport::Udp {
+                            asked.error = Some(BADCOOKIE);
+                        }
+                    }
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+    asked
+}
+
+/// Answers a packet from what is hosted, or says what else must be done. `recursion`: this client may use the resolver.
+pub fn respond(
+    context: &Context<'_>,
+    hosted: &Hosted,
+    packet: &[u8],
+    client: Client,
+    recursion: bool,
+    out: &mut Vec<u8>,
+) -> Response {
     let query = match QueryView::parse(packet) {
         Ok(query) => query,
         Err(QueryError::Drop) => return Response::Drop,
@@ -47,69 +242,123 @@ pub fn respond(hosted: &Hosted, packet: &[u8], transport: Transport, recursion: 
             write_refusal(id, flags, rcode, out);
             return Response::Ready;
         }
-    };
-    let limit = limit(&query, transport);
-    let bare = |rcode: Rcode, out: &mut Vec<u8>| {
-        let flags = ResponseFlags { authoritative: false, recursion_available: recursion };
-        ResponseWriter::begin(&query, limit, out).finish(rcode, flags, false);
-        Response::Ready
-    };
-    //= RFC 6891 section 6.1.3
-    //# If a responder does not implement the VERSION level of the request, then it MUST respond with RCODE=BADVERS.
-    if query.edns.is_some_and(|edns| edns.version != 0) {
-        return bare(Rcode::BADVERS, out);
-    }
-    if !query.is_internet() {
-        return bare(Rcode::REFUSED, out);
-    }
-    match query.rtype {
-        Rtype::AXFR | Rtype::IXFR => return bare(Rcode::REFUSED, out),
-        Rtype::ANY => {}
-        rtype if rtype.is_question_only() => return bare(Rcode::NOTIMP, out),
-        _ => {}
-    }
-    let Ok(name) = Name::from_wire(query.name) else { return bare(Rcode::FORMERR, out) };
-    match hosted.answer(&name, query.rtype) {
-        Some(answer) if answer.leads_to.is_none() || !(recursion && query.recursion_desired()) => {
-            write_answer(&query, limit, &answer, recursion, out);
-            Response::Ready
+        Err(QueryError::Opcode { id, flags, opcode }) => {
+            let zone = matches!(opcode, OPCODE_NOTIFY | OPCODE_UPDATE).then(|| question_name(packet));
+            let rcode = match zone {
+                None => Rcode::NOTIMP,
+                Some(None) => Rcode::FORMERR,
+                Some(Some(zone)) if hosted.get(&zone).is_none() => NOTAUTH,
+                Some(Some(zone)) if opcode == OPCODE_NOTIFY => return Response::Notify { zone },
+                Some(Some(zone)) => return Response::Update { zone },
+            };
+            write_refusal(id, flags, rcode, out);
+            return Response::Ready;
         }
-        Some(_) => Response::Resolve(name, query.rtype),
-        None if recursion && query.recursion_desired() => Response::Resolve(name, query.rtype),
-        None => bare(Rcode::REFUSED, out),
+    };
+    if query.tsig_at.is_some() {
+        return Response::Signed;
     }
+    respond_to(context, hosted, &query, client, recursion, out)
 }
 
-fn write_answer(query: &QueryView<'_>, limit: usize, answer: &ZoneAnswer<'_>, recursion: bool, out: &mut Vec<u8>) {
-    let flags = ResponseFlags { authoritative: answer.authoritative, recursion_available: recursion };
-    let mut writer = ResponseWriter::begin(query, limit, out);
-    let empty = writer.mark();
-    let put = |writer: &mut ResponseWriter<'_>, section: Section, placed: &Placed<'_>| {
-        let set = &placed.set;
-        set.rdata.iter().try_for_each(|rdata| writer.record(section, placed.owner.wire(), set.rtype, set.ttl, rdata))
+fn respond_to(
+    context: &Context<'_>,
+    hosted: &Hosted,
+    query: &QueryView<'_>,
+    client: Client,
+    recursion: bool,
+    out: &mut Vec<u8>,
+) -> Response {
+    let limit = limit(query, client.transport);
+    let mut asked = read_options(context, query, client);
+    let proven = asked.proven;
+    let early = match () {
+        //= RFC 6891 section 6.1.3
+        //# If a responder does not implement the VERSION level of the request, then it MUST respond with RCODE=BADVERS.
+        () if query.edns.is_some_and(|edns| edns.version != 0) => Some(Rcode::BADVERS),
+        () if asked.error.is_some() => asked.error,
+        () if !query.is_internet() => Some(Rcode::REFUSED),
+        () => None,
     };
-    let required = answer
-        .answer
-        .iter()
-        .try_for_each(|placed| put(&mut writer, Section::Answer, placed))
-        .and_then(|()| answer.authority.iter().try_for_each(|placed| put(&mut writer, Section::Authority, placed)));
-    if required.is_err() {
-        //= RFC 2181 section 9
-        //# When a DNS client receives a reply with TC set, it should ignore that response, and query again
-        // So nothing but the question is worth sending.
-        writer.rewind(empty);
-        return writer.finish(answer.rcode, flags, true);
-    }
-    for placed in &answer.additional {
-        let before = writer.mark();
-        if put(&mut writer, Section::Additional, placed).is_err() {
-            writer.rewind(before);
-            //= RFC 9471 section 3.1
-            //# If a name server generating a referral cannot include all of the available glue records ... it MUST set the TC flag
-            return writer.finish(answer.rcode, flags, !answer.authoritative);
+    let mut rtype = query.rtype;
+    let early = early.or_else(|| match (rtype, client.transport) {
+        //= RFC 1995 section 2
+        //# Transport of a query may be by either UDP or TCP.
+        // The current SOA says that something is new; the rest is for TCP.
+        (Rtype::IXFR, Transport::Udp) => {
+            rtype = Rtype::SOA;
+            None
+        }
+        //= RFC 5936 section 4.2
+        //# AXFR sessions over UDP transport are not defined.
+        (Rtype::AXFR, Transport::Udp) => Some(Rcode::REFUSED),
+        (Rtype::AXFR | Rtype::IXFR | Rtype::ANY, _) => None,
+        (rtype, _) if rtype.is_question_only() => Some(Rcode::NOTIMP),
+        _ => None,
+    });
+    let options = std::mem::take(&mut asked.options);
+    if matches!(rtype, Rtype::AXFR | Rtype::IXFR) && early.is_none() {
+        let kind = if rtype == Rtype::AXFR { TransferKind::Axfr } else { TransferKind::Ixfr };
+        match Name::from_wire(query.name) {
+            Ok(zone) if hosted.get(&zone).is_some() => return Response::Transfer { zone, kind },
+            Ok(_) | Err(_) => {}
         }
     }
-    writer.finish(answer.rcode, flags, false);
+    let flags = ResponseFlags { recursion_available: recursion, ..ResponseFlags::default() };
+    let writer = ResponseWriter::with_options(query, limit, options, out);
+    let empty = writer.mark();
+    let extra = if context.addresses { Extra::Addresses } else { Extra::Glue };
+    let mut wire = Wire { writer, dnssec_ok: query.dnssec_ok(), extra };
+    let recursive = recursion && query.recursion_desired();
+    let mut said = Said { rcode: Rcode::REFUSED, authoritative: false, name: query.name, zone: &[], bytes: 0 };
+    let (flags, truncated) = match early {
+        Some(rcode) => {
+            said.rcode = rcode;
+            (flags, false)
+        }
+        None if matches!(rtype, Rtype::AXFR | Rtype::IXFR) => {
+            said.rcode = NOTAUTH;
+            (flags, false)
+        }
+        None => match hosted.answer_into(query.name, rtype, &mut wire) {
+            Ok(Some((outcome, _))) if outcome.leads_out && recursive => return resolve(query),
+            Ok(None) if recursive => return resolve(query),
+            Ok(None) => (flags, false),
+            Ok(Some((outcome, _))) => {
+                (said.rcode, said.authoritative) = (outcome.rcode, outcome.authoritative);
+                if outcome.rcode == Rcode::SERVFAIL {
+                    wire.writer.rewind(empty);
+                }
+                (ResponseFlags { authoritative: outcome.authoritative, ..flags }, outcome.truncated)
+            }
+            Err(Full) => {
+                //= RFC 2181 section 9
+                //# When a DNS client receives a reply with TC set, it should ignore that response, and query again
+                // So nothing but the question is worth sending.
+                (said.rcode, said.authoritative) = (Rcode::NOERROR, true);
+                wire.writer.rewind(empty);
+                (ResponseFlags { authoritative: true, ..flags }, true)
+            }
+        },
+    };
+    if let Some(hooks) = context.hooks.filter(|_| !proven) {
+        said.bytes = wire.writer.length();
+        match hooks.admit(client, &said) {
+            Admission::Answer => {}
+            Admission::Drop => return Response::Drop,
+            Admission::Slip => {
+                wire.writer.rewind(empty);
+                wire.writer.finish(Rcode::NOERROR, flags, true);
+                return Response::Ready;
+            }
+        }
+    }
+    wire.writer.finish(said.rcode, flags, truncated);
+    Response::Ready
+}
+
+fn resolve(query: &QueryView<'_>) -> Response {
+    Name::from_wire(query.name).map_or(Response::Drop, |name| Response::Resolve(name, query.rtype))
 }
 
 /// Writes the response to a query that went to the resolver; `packet` is the query again.
@@ -119,14 +368,15 @@ pub fn respond_resolved(packet: &[u8], resolved: &Resolved, transport: Transport
         return;
     };
     let answer = &resolved.answer;
-    let flags = ResponseFlags { authoritative: false, recursion_available: true };
+    let key = query.name.to_ascii_lowercase();
+    let flags = ResponseFlags { recursion_available: true, ..ResponseFlags::default() };
     let mut writer = ResponseWriter::begin(&query, limit(&query, transport), out);
     let empty = writer.mark();
     let sections = [(Section::Answer, &answer.records), (Section::Authority, &answer.authority)];
     let written = sections.into_iter().try_for_each(|(section, records)| {
         records.iter().try_for_each(|record| {
             // The owner that was asked for keeps the client's letters.
-            let own = record.name.to_key().wire() == query.key.as_slice();
+            let own = record.name.to_key().wire() == key;
             let owner = if own { query.name } else { record.name.wire() };
             writer.record(section, owner, record.rtype, record.ttl.saturating_sub(resolved.age_seconds), &record.rdata)
         })
@@ -142,8 +392,10 @@ pub fn respond_resolved(packet: &[u8], resolved: &Resolved, transport: Transport
 pub fn fuzz_respond(data: &[u8]) {
     thread_local!(static HOSTED: Hosted = crate::test_support::hosted());
     let mut out = Vec::new();
+    let context = Context { identity: b"ns1", hooks: None, addresses: true };
     for (transport, recursion) in [(Transport::Udp, false), (Transport::Tcp, false), (Transport::Udp, true)] {
-        if HOSTED.with(|hosted| respond(hosted, data, transport, recursion, &mut out)) == Response::Ready {
+        let client = Client { address: IpAddr::from([192, 0, 2, 1]), transport };
+        if HOSTED.with(|hosted| respond(&context, hosted, data, client, recursion, &mut out)) == Response::Ready {
             crate::test_support::assert_readable(&out, transport);
         }
     }

@@ -5,7 +5,7 @@ use crate::list::{BlockList, ListKind};
 use crate::message::{PAYLOAD_BYTES, ResponseView};
 use crate::name::Name;
 use crate::query::write_query;
-use crate::responder::{Response, Transport, respond};
+use crate::responder::{Client, Context, Response, Transport, respond};
 use crate::types::Rtype;
 use crate::zone::parse_zone;
 use std::path::Path;
@@ -37,7 +37,8 @@ pub(crate) fn ask_all(origin: &Name, service: Service) {
         for rtype in [Rtype::A, Rtype::MX, Rtype::TXT, Rtype::CNAME, Rtype::DS, Rtype::ANY] {
             write_query(7, name.wire(), rtype, false, &mut packet);
             for transport in [Transport::Udp, Transport::Tcp] {
-                assert_eq!(respond(&hosted, &packet, transport, false, &mut out), Response::Ready);
+                let (context, client) = (Context::default(), Client { address: [192, 0, 2, 1].into(), transport });
+                assert_eq!(respond(&context, &hosted, &packet, client, false, &mut out), Response::Ready);
                 assert_readable(&out, transport);
             }
         }

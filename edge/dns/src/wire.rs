@@ -51,6 +51,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The octet that comes next.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.message.get(self.at).copied()
+    }
+
+    /// Passes a name by, pointers not followed.
+    pub(crate) fn skip_name(&mut self) -> Option<()> {
+        for _ in 0..NAME_BYTES_MAX {
+            match *self.bytes(1)?.first()? {
+                0 => return Some(()),
+                length @ 1..=63 => self.bytes(length.into())?,
+                64..=191 => return None,
+                192..=255 => return self.bytes(1).map(|_| ()),
+            };
+        }
+        None
+    }
+
     /// A name, its pointers followed (RFC 1035 section 4.1.4).
     pub(crate) fn name(&mut self) -> Option<Name> {
         let mut wire: SmallVec<[u8; 256]> = SmallVec::new();
