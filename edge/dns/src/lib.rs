@@ -6,6 +6,7 @@
 //! ```
 //! Packets, answers and time are arguments; sockets, randomness and files are the daemon's. hickory-proto is the oracle of the tests.
 
+pub mod cookie;
 pub mod dnssec;
 pub mod hosted;
 pub mod key;
@@ -15,6 +16,7 @@ pub mod name;
 pub mod notify;
 pub mod query;
 mod rdata;
+pub mod rate_limit;
 pub mod record;
 pub mod resolver;
 pub mod responder;

@@ -832,7 +832,7 @@ pub fn fuzz_resolution(data: &[u8]) {
     }
     let (mut packet, mut out) = (Vec::new(), Vec::new());
     write_query(7, name.wire(), Rtype::MX, true, &mut packet);
-    let resolved = super::Cache::new(super::CacheConfig::default()).put(&name, Rtype::MX, &answer, 0);
+    let resolved = super::Cache::new(super::CacheConfig::default()).put(&name, Rtype::MX, &answer, super::Purpose::Client, 0);
     for transport in [Transport::Udp, Transport::Tcp] {
         respond_resolved(&packet, &resolved, transport, &mut out);
         crate::test_support::assert_readable(&out, transport);

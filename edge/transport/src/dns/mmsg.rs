@@ -23,8 +23,19 @@ const ADDRESS_WORDS: usize = 7;
 const ADDRESS_BYTES: libc::socklen_t = 28;
 /// 64-bit words of a control part: one `in6_pktinfo` with its header is 40 octets, an ICMP error with the address it is from 60.
 const CONTROL_WORDS: usize = 8;
+type Control = [u64; CONTROL_WORDS];
 /// Octets of them that are received into.
 const CONTROL_RECEIVED_BYTES: usize = 40;
+/// Octets that say a segment size: header and 16 bits.
+const SEGMENT_CONTROL_BYTES: u64 = 18;
+/// Answers in one message; older kernels take no more (UDP_MAX_SEGMENTS).
+const SEGMENTS_MAX: usize = 64;
+/// Octets in one message: what IPv4 allows with its headers, and some room.
+const SEGMENTED_BYTES_MAX: usize = 65_000;
+/// Batches without a pair until pairs are looked for again.
+const JOINING_RETRIED: u32 = 32;
+// The control part is written by words of 64 bits.
+const _: () = assert!(size_of::<usize>() == 8);
 /// Octets between two packets, besides their own: buffers that begin at the same place of a page would share few cache lines.
 const SKEW_BYTES: usize = 192;
 
@@ -33,7 +44,7 @@ const SKEW_BYTES: usize = 192;
 pub(super) struct Origin {
     address: [u32; ADDRESS_WORDS],
     address_bytes: u32,
-    control: [u64; CONTROL_WORDS],
+    control: Control,
     control_bytes: usize,
 }
 
@@ -61,6 +72,33 @@ impl Origin {
             }
             _ => None,
         }
+    }
+
+    /// Orders what can go together side by side: by client, the longest answer first.
+    fn run_key(&self, answer_bytes: usize) -> u64 {
+        let [first, second, .., last, _] = self.address;
+        let length = u64::try_from(answer_bytes).unwrap_or(u64::MAX) & 0xffff;
+        // Of IPv6 the last word differs most, and `second` is the flow, which is 0.
+        (u64::from(first.rotate_right(16)) << 48) | (u64::from(second ^ last) << 16) | (0xffff - length)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let words = self.control_bytes / 8;
+        self.address == other.address
+            && self.control_bytes == other.control_bytes
+            && self.control.get(..words) == other.control.get(..words)
+    }
+
+    /// The control part with one that says where to cut; gives its length.
+    fn with_segment_size(&self, bytes: usize, control: &mut Control) -> usize {
+        *control = self.control;
+        let header = [libc::SOL_UDP.to_ne_bytes(), libc::UDP_SEGMENT.to_ne_bytes()].concat();
+        let header = header.first_chunk().copied().unwrap_or_default();
+        let [low, high] = u16::try_from(bytes).unwrap_or(u16::MAX).to_ne_bytes();
+        let words = [SEGMENT_CONTROL_BYTES, u64::from_ne_bytes(header), u64::from_ne_bytes([low, high, 0, 0, 0, 0, 0, 0])];
+        let begin = self.control_bytes.div_ceil(8);
+        control.iter_mut().skip(begin).zip(words).for_each(|(place, word)| *place = word);
+        (begin + words.len()) * 8
     }
 
     /// The interface it came by is not the one the answer must leave by: routes may differ by direction.
@@ -186,12 +224,28 @@ impl Batch {
 }
 
 /// What goes out together.
+///
+/// Answers of equal length to one client, and a shorter one behind them, are one message to the kernel (UDP generic segmentation offload): it
+/// goes its way through the kernel, or to the network card, once. That helps where many questions come from one port: forwarders, load
+/// generators. Most resolvers have a port for each question, so after batches without a pair it is tried less often.
 pub(super) struct Outgoing {
     answers: Box<[Vec<u8>]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
-    /// Slots in the order they are sent in.
-    order: Vec<usize>,
+    controls: Box<[Control]>,
+    /// What is sent, those that may go together side by side: (client and length, slot).
+    order: Vec<(u64, usize)>,
+    /// Of each header, its first place in `order`, and how many.
+    runs: Vec<(usize, usize)>,
+    joining: Joining,
+}
+
+/// Whether looking for pairs pays.
+struct Joining {
+    /// The kernel knows how.
+    possible: bool,
+    /// Batches to go before it is tried again.
+    rest: u32,
 }
 
 impl Outgoing {
@@ -201,7 +255,10 @@ impl Outgoing {
             answers: (0..slots).map(|_| Vec::with_capacity(answer_bytes)).collect(),
             vectors: vec![NO_VECTOR; slots].into_boxed_slice(),
             headers: vec![no_header(); slots].into_boxed_slice(),
+            controls: vec![[0; CONTROL_WORDS]; slots].into_boxed_slice(),
             order: Vec::with_capacity(slots),
+            runs: Vec::with_capacity(slots),
+            joining: Joining { possible: true, rest: 0 },
         }
     }
 
@@ -212,38 +269,110 @@ impl Outgoing {
 
     /// Sends the answers to the batch's datagrams; gives how many the kernel took. What does not go now is dropped: a client asks again, and
     /// waiting would let one slow interface stop a shard.
-    #[allow(unsafe_code)] // see JUSTIFICATION above
     pub(super) fn send(&mut self, socket: BorrowedFd<'_>, batch: &Batch) -> usize {
         self.order.clear();
-        let answers = self.answers.iter_mut().zip(&batch.origins).take(batch.received).enumerate();
+        self.runs.clear();
+        let answers = self.answers.iter().zip(&batch.origins).take(batch.received).enumerate();
         let outgoing = answers.filter(|(_, (answer, _))| !answer.is_empty());
-        for ((vector, header), (slot, (answer, origin))) in self.vectors.iter_mut().zip(self.headers.iter_mut()).zip(outgoing) {
-            *vector = libc::iovec { iov_base: answer.as_mut_ptr().cast(), iov_len: answer.len() };
-            fill(&mut header.msg_hdr, origin, vector);
-            self.order.push(slot);
+        self.order.extend(outgoing.map(|(slot, (answer, origin))| (origin.run_key(answer.len()), slot)));
+        if self.joining.begin(self.order.len()) {
+            self.order.sort_unstable();
+            self.run_together(batch);
+            self.joining.end(self.order.len() > self.runs.len());
+        } else {
+            self.runs.extend((0..self.order.len()).map(|place| (place, 1)));
         }
-        let (mut begun, mut sent) = (0, 0);
-        // Every turn sends or skips one at least.
-        while begun < self.order.len() {
-            let Some(rest) = self.headers.get_mut(begun..self.order.len()) else { break };
-            let count = libc::c_uint::try_from(rest.len()).unwrap_or(0);
-            // SAFETY: the loop above has pointed each of these headers at an answer, an address and a control part of the length beside it,
-            // in boxes that are borrowed for the call.
-            let taken = unsafe { libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
-            match usize::try_from(taken) {
-                Ok(taken) => {
-                    begun += taken.max(1);
-                    sent += taken;
-                }
-                Err(_) => match io::Error::last_os_error().kind() {
-                    io::ErrorKind::WouldBlock => break,
-                    // The error is of the first one alone, or of an earlier answer whose client is gone.
-                    _ => begun += 1,
-                },
-            }
-        }
+        self.point(batch);
+        let sent = self.send_runs(socket, batch);
         self.answers.iter_mut().take(batch.received).for_each(Vec::clear);
         sent
+    }
+
+    /// Finds what can be one message.
+    fn run_together(&mut self, batch: &Batch) {
+        let part = |place: usize| {
+            let slot = self.order.get(place)?.1;
+            Some((batch.origins.get(slot)?, self.answers.get(slot)?.len()))
+        };
+        let mut begin = 0;
+        while let Some((origin, length)) = part(begin) {
+            let mut end = begin + 1;
+            while end - begin < SEGMENTS_MAX
+                && (end + 1 - begin) * length <= SEGMENTED_BYTES_MAX
+                && part(end - 1).is_some_and(|(_, last)| last == length)
+                && part(end).is_some_and(|(other, next)| next <= length && other.is_same(origin))
+            {
+                end += 1;
+            }
+            self.runs.push((begin, end - begin));
+            begin = end;
+        }
+    }
+
+    /// Points headers at the answers.
+    fn point(&mut self, batch: &Batch) {
+        for (vector, (_, slot)) in self.vectors.iter_mut().zip(&self.order) {
+            if let Some(answer) = self.answers.get_mut(*slot) {
+                *vector = libc::iovec { iov_base: answer.as_mut_ptr().cast(), iov_len: answer.len() };
+            }
+        }
+        for ((header, control), &(begin, count)) in self.headers.iter_mut().zip(self.controls.iter_mut()).zip(&self.runs) {
+            let vectors = self.vectors.get_mut(begin..begin + count).unwrap_or_default();
+            let origin = self.order.get(begin).and_then(|(_, slot)| batch.origins.get(*slot)).unwrap_or(&Origin::EMPTY);
+            let length = vectors.first().map_or(0, |vector| vector.iov_len);
+            let header = &mut header.msg_hdr;
+            fill(header, origin, vectors);
+            if count > 1 {
+                header.msg_controllen = origin.with_segment_size(length, control) as _;
+                header.msg_control = control.as_mut_ptr().cast();
+            }
+        }
+    }
+
+    #[allow(unsafe_code)] // see JUSTIFICATION above
+    fn send_runs(&mut self, socket: BorrowedFd<'_>, batch: &Batch) -> usize {
+        let (mut begun, mut sent) = (0, 0);
+        // Every turn sends or skips one at least.
+        while let Some(headers) = self.headers.get_mut(begun..self.runs.len()).filter(|headers| !headers.is_empty()) {
+            let count = libc::c_uint::try_from(headers.len()).unwrap_or(0);
+            // SAFETY: `point` has pointed each of these headers at answers, an address and a control part of the length beside it, in boxes
+            // that are borrowed until this returns and were not touched since; the kernel only reads what is sent.
+            let taken = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
+            let runs = self.runs.get(begun..).unwrap_or_default();
+            match usize::try_from(taken) {
+                Ok(taken) => {
+                    sent += runs.iter().take(taken).map(|run| run.1).sum::<usize>();
+                    begun += taken.max(1);
+                }
+                Err(_) => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        break;
+                    }
+                    // The error is of the first one alone, or of an earlier answer whose client is gone.
+                    if let Some(&(begin, count)) = runs.first().filter(|run| run.1 > 1) {
+                        tracing::debug!("answers are no longer sent together: {error}");
+                        self.joining.possible = false;
+                        let each = self.order.iter().skip(begin).take(count);
+                        let each = each.filter_map(|(_, slot)| batch.origins.get(*slot).zip(self.answers.get(*slot)));
+                        sent += each.filter(|(origin, answer)| send_one(socket, origin, answer).is_ok()).count();
+                    }
+                    begun += 1;
+                }
+            }
+        }
+        sent
+    }
+}
+
+impl Joining {
+    fn begin(&mut self, answers: usize) -> bool {
+        self.rest = self.rest.saturating_sub(1);
+        self.possible && self.rest == 0 && answers > 1
+    }
+
+    fn end(&mut self, found: bool) {
+        self.rest = if found { 0 } else { JOINING_RETRIED };
     }
 }
 
@@ -255,7 +384,7 @@ impl Outgoing {
 pub(super) fn send_one(socket: BorrowedFd<'_>, origin: &Origin, answer: &[u8]) -> io::Result<()> {
     let mut vector = libc::iovec { iov_base: answer.as_ptr().cast_mut().cast(), iov_len: answer.len() };
     let mut header = no_header().msg_hdr;
-    fill(&mut header, origin, &mut vector);
+    fill(&mut header, origin, std::slice::from_mut(&mut vector));
     // SAFETY: the header points at the answer, and at an address and a control part that are borrowed for the call; the kernel only reads
     // what is sent.
     match unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) } {
@@ -265,11 +394,12 @@ pub(super) fn send_one(socket: BorrowedFd<'_>, origin: &Origin, answer: &[u8]) -
 }
 
 /// For sending: the kernel only reads what the header points at.
-fn fill(header: &mut libc::msghdr, origin: &Origin, vector: &mut libc::iovec) {
+fn fill(header: &mut libc::msghdr, origin: &Origin, vectors: &mut [libc::iovec]) {
     header.msg_name = origin.address.as_ptr().cast_mut().cast();
     header.msg_namelen = origin.address_bytes;
-    header.msg_iov = vector;
-    header.msg_iovlen = 1;
+    header.msg_iov = vectors.as_mut_ptr();
+    // The type of the field differs between C libraries.
+    header.msg_iovlen = vectors.len() as _;
     let control = origin.control_bytes;
     header.msg_control = if control == 0 { std::ptr::null_mut() } else { origin.control.as_ptr().cast_mut().cast() };
     header.msg_controllen = control as _;

@@ -2,9 +2,12 @@
 
 mod clients;
 mod config;
+mod connection;
 mod exchange;
+mod guard;
 mod mmsg;
 mod random;
+mod replies;
 mod resolver;
 mod server;
 mod udp;
@@ -14,5 +17,6 @@ mod watch;
 pub use config::{
     BlockListConfig, DnsConfig, FileKind, HostConfig, ResolverMode, ServersConfig, ZoneConfig, load, load_what_can_be,
 };
+pub use replies::{Beyond, Replies, Request};
 pub use resolver::{Resolver, confirmed_name};
 pub use server::DnsServer;

@@ -2,25 +2,28 @@
 
 use super::Resolver;
 use super::clients::{Admission, Clients};
+use super::connection;
+use super::guard::Guard;
 use super::mmsg::{Origin, ask_for_destination, send_one};
-use super::udp;
+use super::replies::{Beyond, Replies, Request, Way};
+use super::udp::{self, Datagrams};
 use crate::{Hangups, Stream};
 use glommio::net::{TcpListener, TcpStream};
 use ipnet::IpNet;
-use postring_dns::resolver::Purpose;
-use postring_dns::responder::{Response, Transport, respond, respond_resolved};
-use postring_dns::{Name, Rtype};
+use postring_dns::cookie::CookieSecrets;
+use postring_dns::query::write_refusal;
+use postring_dns::rate_limit::RateSettings;
+use postring_dns::responder::{Client, Context, Response, Transport, respond, respond_resolved};
+use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context as Waiting, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Octets of a query; longer ones are nobody's.
-const QUERY_BYTES_MAX: usize = 4096;
 /// TCP connections at once, for one shard.
 const CONNECTIONS_MAX: usize = 500;
 /// Of them, of one client. RFC 7766 section 6.2.2 wants clients to get by with about one; behind an address there may be several clients.
@@ -32,8 +35,10 @@ const LEAVING_MAX: usize = 100;
 //= RFC 7766 section 6.2.3
 //# A timeout of at least a few seconds is advisable for normal operations
 const WAIT: Duration = Duration::from_secs(10);
-/// UDP clients that wait for the resolver at once; more are not answered and ask again.
+/// Queries that wait for the resolver at once; more are not answered, and asked again.
 const RESOLVING_MAX: usize = 2000;
+/// Transfers, updates and the like at once; more are not answered, and tried again.
+const BEYOND_MAX: usize = 100;
 
 /// The DNS service of one shard.
 pub struct DnsServer {
@@ -45,6 +50,10 @@ pub struct DnsServer {
     hangups: Hangups,
     wait: Duration,
     resolving: Cell<usize>,
+    guard: Guard,
+    identity: RefCell<Vec<u8>>,
+    beyond: RefCell<Option<Rc<dyn Beyond>>>,
+    going_beyond: Cell<usize>,
 }
 
 impl DnsServer {
@@ -55,6 +64,7 @@ impl DnsServer {
     }
 
     fn with_limits(resolver: Resolver, recursion: Vec<IpNet>, clients: Clients, wait: Duration) -> Rc<Self> {
+        let rates = RateSettings { exempt: recursion.clone(), ..RateSettings::default() };
         Rc::new(Self {
             resolver,
             recursion: RefCell::new(recursion),
@@ -64,12 +74,43 @@ impl DnsServer {
             hangups: Hangups::default(),
             wait,
             resolving: Cell::new(0),
+            guard: Guard::new(rates),
+            identity: RefCell::default(),
+            beyond: RefCell::default(),
+            going_beyond: Cell::new(0),
         })
     }
 
-    /// Takes other networks.
+    /// Takes other networks; they have no limit of rates either.
     pub fn reload(&self, recursion: Vec<IpNet>) {
+        self.guard.set_rates(RateSettings { exempt: recursion.clone(), ..RateSettings::default() });
         *self.recursion.borrow_mut() = recursion;
+    }
+
+    /// Limits the rate of responses otherwise; the networks that may use the resolver are no longer exempt of themselves.
+    pub fn set_rates(&self, settings: RateSettings) {
+        self.guard.set_rates(settings);
+    }
+
+    /// Uses these secrets instead of one of its own: for servers that share an address.
+    pub fn set_cookies(&self, secrets: CookieSecrets) {
+        self.guard.set_cookies(secrets);
+    }
+
+    /// Tells this name to clients that want to know which of several servers they have reached (RFC 5001).
+    pub fn set_identity(&self, identity: Vec<u8>) {
+        *self.identity.borrow_mut() = identity;
+    }
+
+    /// Has transfers, notifications, updates and signed queries done by `beyond`; without, they are refused.
+    pub fn set_beyond(&self, beyond: Rc<dyn Beyond>) {
+        *self.beyond.borrow_mut() = Some(beyond);
+    }
+
+    /// Responses that were not sent, or truncated, because there were too many alike.
+    #[must_use]
+    pub fn limited(&self) -> u64 {
+        self.guard.limited()
     }
 
     /// Queries received and answers sent so far.
@@ -83,9 +124,23 @@ impl DnsServer {
         self.recursion.borrow().iter().any(|network| network.contains(&client))
     }
 
-    fn respond(&self, packet: &[u8], transport: Transport, client: IpAddr, out: &mut Vec<u8>) -> Response {
+    /// Answers what can be answered at once, and says what else must be done.
+    pub(super) fn respond(&self, packet: &[u8], transport: Transport, client: IpAddr, out: &mut Vec<u8>) -> Response {
+        self.guard.tick();
+        self.respond_from(&self.resolver.hosted(), packet, transport, client, out)
+    }
+
+    fn respond_from(&self, hosted: &Hosted, packet: &[u8], transport: Transport, client: IpAddr, out: &mut Vec<u8>) -> Response {
         self.queries.set(self.queries.get() + 1);
-        respond(&self.resolver.hosted(), packet, transport, self.may_recurse(client), out)
+        let identity = self.identity.borrow();
+        let context = Context { identity: &identity, hooks: Some(&self.guard), addresses: false };
+        let response = respond(&context, hosted, packet, Client { address: client, transport }, self.may_recurse(client), out);
+        match response {
+            Response::Ready | Response::Drop | Response::Resolve(..) => response,
+            beyond if self.beyond.borrow().is_some() => beyond,
+            Response::Notify { .. } | Response::Update { .. } => refuse(packet, Rcode::NOTIMP, out),
+            Response::Transfer { .. } | Response::Signed => refuse(packet, Rcode::REFUSED, out),
+        }
     }
 
     /// Answers datagrams until the executor ends.
@@ -95,51 +150,74 @@ impl DnsServer {
             tracing::warn!("DNS answers may leave from another address than the one asked: {error}");
         }
         let socket = Rc::new(socket);
-        let answer = |packet: &[u8], client: SocketAddr, origin: &Origin, out: &mut Vec<u8>| {
-            if let Response::Resolve(name, rtype) = self.respond(packet, Transport::Udp, client.ip(), out) {
-                out.clear();
-                self.resolve(&socket, packet, *origin, name, rtype, out);
-            }
-        };
-        if let Err(error) = udp::serve(&socket, answer, |sent| self.count_answers(sent)).await {
+        let mut datagrams = Answering { hosted: self.resolver.hosted(), server: self, socket: Rc::clone(&socket) };
+        if let Err(error) = udp::serve(&socket, &mut datagrams).await {
             tracing::error!("a DNS socket is not served: {error}");
         }
     }
 
-    /// Answers at once what the resolver knows, and the rest when it knows it.
-    fn resolve(
+    /// Hands what the resolver says to `answer`: at once if it knows, or later. `out` is a place to write in.
+    pub(super) fn resolve(
         self: &Rc<Self>,
-        socket: &Rc<OwnedFd>,
         packet: &[u8],
-        origin: Origin,
+        transport: Transport,
         name: Name,
         rtype: Rtype,
         out: &mut Vec<u8>,
+        answer: impl FnOnce(&[u8]) + 'static,
     ) {
         let resolver = self.resolver.clone();
-        let mut lookup = Box::pin(async move { resolver.lookup_with(&name, rtype, Purpose::Client).await });
-        if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return respond_resolved(packet, &resolved, Transport::Udp, out);
+        let mut lookup = Box::pin(async move { resolver.lookup(&name, rtype).await });
+        if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Waiting::from_waker(Waker::noop())) {
+            respond_resolved(packet, &resolved, transport, out);
+            return answer(out);
         }
         if self.resolving.get() >= RESOLVING_MAX {
             return;
         }
         self.resolving.set(self.resolving.get() + 1);
-        let (server, socket, query) = (Rc::clone(self), Rc::clone(socket), packet.to_vec());
+        let (server, query) = (Rc::clone(self), packet.to_vec());
         glommio::spawn_local(async move {
             let resolved = lookup.await;
             let mut out = Vec::with_capacity(512);
-            respond_resolved(&query, &resolved, Transport::Udp, &mut out);
-            match send_one(socket.as_fd(), &origin, &out) {
-                Ok(()) => server.count_answers(1),
-                Err(error) => tracing::debug!(client = ?origin.sender(), "a DNS answer could not be sent: {error}"),
-            }
+            respond_resolved(&query, &resolved, transport, &mut out);
+            answer(&out);
             server.resolving.set(server.resolving.get().saturating_sub(1));
         })
         .detach();
     }
 
-    fn count_answers(&self, sent: usize) {
+    /// Has a packet done that is no question. `under_way` is kept until it is.
+    pub(super) fn go_beyond(
+        self: &Rc<Self>,
+        packet: &[u8],
+        client: SocketAddr,
+        transport: Transport,
+        kind: Response,
+        replies: Replies,
+        under_way: impl Sized + 'static,
+    ) {
+        let Some(beyond) = self.beyond.borrow().clone() else { return };
+        if self.going_beyond.get() >= BEYOND_MAX {
+            return;
+        }
+        self.going_beyond.set(self.going_beyond.get() + 1);
+        let request = Request { packet: packet.to_vec(), client, transport, kind };
+        let server = Rc::clone(self);
+        glommio::spawn_local(async move {
+            beyond.handle(request, replies).await;
+            drop(under_way);
+            server.going_beyond.set(server.going_beyond.get().saturating_sub(1));
+        })
+        .detach();
+    }
+
+    /// A connection waits for its client since then, or does not. False: it has lost its place.
+    pub(super) fn client_waits(&self, stream: &Stream, since: Option<Instant>) -> bool {
+        self.clients.borrow_mut().wait(stream.descriptor(), since)
+    }
+
+    pub(super) fn count_answers(&self, sent: usize) {
         self.answers.set(self.answers.get() + u64::try_from(sent).unwrap_or(0));
     }
 
@@ -185,54 +263,67 @@ impl DnsServer {
             // One that loses its place before this runs finds that itself.
             let registered = server.hangups.register(&stream);
             // A client that breaks off has what it wanted.
-            let _ = server.serve_stream(&mut stream, client.ip()).await;
+            let _ = connection::serve(&server, &mut stream, client, server.wait).await;
             // Both before the stream closes the descriptor.
             drop(registered);
             server.clients.borrow_mut().leave(descriptor);
         })
         .detach();
     }
+}
 
-    async fn serve_stream(&self, stream: &mut Stream, client: IpAddr) -> io::Result<()> {
-        let (descriptor, mut out) = (stream.descriptor(), Vec::new());
-        while self.clients.borrow_mut().wait(descriptor, Some(Instant::now())) {
-            stream.set_deadline(self.wait);
-            let mut length = [0; 2];
-            stream.receive_exact(&mut length).await?;
-            let length = usize::from(u16::from_be_bytes(length));
-            if length > QUERY_BYTES_MAX {
-                return Ok(());
-            }
-            let mut query = vec![0; length];
-            stream.receive_exact(&mut query).await?;
-            self.clients.borrow_mut().wait(descriptor, None);
-            match self.respond(&query, Transport::Tcp, client, &mut out) {
-                Response::Drop => return Ok(()),
-                Response::Ready => {}
-                Response::Resolve(name, rtype) => {
-                    let resolved = self.resolver.lookup_with(&name, rtype, Purpose::Client).await;
-                    respond_resolved(&query, &resolved, Transport::Tcp, &mut out);
-                }
-            }
-            let length = u16::try_from(out.len()).map_err(io::Error::other)?;
-            out.splice(0..0, length.to_be_bytes());
-            self.clients.borrow_mut().wait(descriptor, Some(Instant::now()));
-            stream.set_deadline(self.wait);
-            stream.send(&out).await?;
-            self.count_answers(1);
-        }
-        Ok(())
+/// A UDP socket's queries, answered from what was hosted when their batch came.
+struct Answering {
+    server: Rc<DnsServer>,
+    socket: Rc<OwnedFd>,
+    hosted: Arc<Hosted>,
+}
+
+impl Datagrams for Answering {
+    fn begin(&mut self) {
+        self.server.guard.tick();
+        self.hosted = self.server.resolver.hosted();
     }
+
+    fn answer(&mut self, packet: &[u8], client: SocketAddr, origin: &Origin, out: &mut Vec<u8>) {
+        match self.server.respond_from(&self.hosted, packet, Transport::Udp, client.ip(), out) {
+            Response::Ready => {}
+            Response::Drop => out.clear(),
+            Response::Resolve(name, rtype) => {
+                let (server, socket, origin) = (Rc::clone(&self.server), Rc::clone(&self.socket), *origin);
+                let answer = move |answer: &[u8]| match send_one(socket.as_fd(), &origin, answer) {
+                    Ok(()) => server.count_answers(1),
+                    Err(error) => tracing::debug!(client = ?origin.sender(), "a DNS answer could not be sent: {error}"),
+                };
+                self.server.resolve(packet, Transport::Udp, name, rtype, out, answer);
+                out.clear();
+            }
+            kind => {
+                out.clear();
+                let way = Way::Datagram(Rc::clone(&self.socket), *origin);
+                self.server.go_beyond(packet, client, Transport::Udp, kind, Replies { way }, ());
+            }
+        }
+    }
+
+    fn sent(&mut self, count: usize) {
+        self.server.count_answers(count);
+    }
+}
+
+/// Answers a query by its header alone.
+fn refuse(packet: &[u8], rcode: Rcode, out: &mut Vec<u8>) -> Response {
+    let Some([id_high, id_low, high, low]) = packet.first_chunk() else { return Response::Drop };
+    write_refusal(u16::from_be_bytes([*id_high, *id_low]), u16::from_be_bytes([*high, *low]), rcode, out);
+    Response::Ready
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dns::{DnsConfig, HostConfig};
-    use postring_dns::Hosted;
-    use std::io::{Read, Write};
-    use std::net::TcpStream as Client;
-    use std::sync::Arc;
+    use std::io::{self, Read, Write};
+    use std::net::TcpStream as Socket;
     use std::thread::sleep;
 
     const WAIT: Duration = Duration::from_millis(300);
@@ -243,32 +334,55 @@ mod tests {
 
     /// Serves on a port of its own what `clients` ask, on a thread.
     fn serve(connections_max: usize, wait: Duration, clients: impl FnOnce(SocketAddr) + Send + 'static) {
+        serve_with(DnsConfig::default(), connections_max, wait, |_| (), clients);
+    }
+
+    fn serve_with(
+        config: DnsConfig,
+        connections_max: usize,
+        wait: Duration,
+        prepare: impl FnOnce(&DnsServer),
+        clients: impl FnOnce(SocketAddr) + Send + 'static,
+    ) {
         glommio::LocalExecutor::default().run(async {
             let host = HostConfig { name: "mx.example".to_owned(), address: IpAddr::from([192, 0, 2, 1]) };
-            let config = DnsConfig { forwarders: Some(Vec::new()), host: vec![host], ..DnsConfig::default() };
-            let resolver = Resolver::new(&config, Arc::new(Hosted::default()));
+            let forwarders = config.forwarders.clone().or(Some(Vec::new()));
+            let config = DnsConfig { forwarders, host: vec![host], ..config };
+            let mut hosted = Hosted::default();
+            let origin = Name::absolute("zone.example").unwrap();
+            let mut read = |_: &std::path::Path| Ok("@ 300 SOA ns hostmaster 1 3600 600 86400 300\n@ 300 NS ns\n".to_owned());
+            let zone = postring_dns::zone::parse_zone(&origin, std::path::Path::new("zone"), &mut read).unwrap();
+            hosted.add(&origin, postring_dns::Service::Zone(zone)).unwrap();
+            let resolver = Resolver::new(&config, Arc::new(hosted));
             let server = DnsServer::with_limits(resolver, config.recursion, Clients::new(connections_max, connections_max), wait);
+            prepare(&server);
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
-            let task = glommio::spawn_local(server.serve_tcp(listener.into()));
+            let datagrams = std::net::UdpSocket::bind(address).unwrap();
+            let tasks = [
+                glommio::spawn_local(Rc::clone(&server).serve_tcp(listener.into())),
+                glommio::spawn_local(server.serve_udp(datagrams.into())),
+            ];
             let clients = std::thread::spawn(move || clients(address));
             while !clients.is_finished() {
                 glommio::timer::sleep(TRICKLE).await;
             }
-            task.cancel().await;
+            for task in tasks {
+                task.cancel().await;
+            }
             clients.join().unwrap();
         });
     }
 
-    fn connect(server: SocketAddr) -> Client {
-        let client = Client::connect(server).unwrap();
+    fn connect(server: SocketAddr) -> Socket {
+        let client = Socket::connect(server).unwrap();
         client.set_nodelay(true).unwrap();
         client.set_read_timeout(Some(LONG)).unwrap();
         client
     }
 
     /// The answer's last four octets: the address.
-    fn answer(client: &mut Client) -> io::Result<[u8; 4]> {
+    fn answer(client: &mut Socket) -> io::Result<[u8; 4]> {
         let mut length = [0; 2];
         client.read_exact(&mut length)?;
         let mut answer = vec![0; u16::from_be_bytes(length).into()];
@@ -276,12 +390,12 @@ mod tests {
         Ok(*answer.last_chunk().unwrap())
     }
 
-    fn ask(client: &mut Client) -> io::Result<[u8; 4]> {
+    fn ask(client: &mut Socket) -> io::Result<[u8; 4]> {
         client.write_all(QUERY)?;
         answer(client)
     }
 
-    fn is_closed(client: &mut Client) -> bool {
+    fn is_closed(client: &mut Socket) -> bool {
         // With unread octets of ours it is a reset.
         !matches!(client.read(&mut [0]), Ok(1..))
     }
@@ -322,7 +436,7 @@ mod tests {
     #[test]
     fn a_new_client_gets_the_place_of_the_one_that_waits_longest() {
         serve(3, LONG, |server| {
-            let mut waiting: Vec<Client> = (0..3).map(|_| connect(server)).collect();
+            let mut waiting: Vec<Socket> = (0..3).map(|_| connect(server)).collect();
             for client in &mut waiting {
                 assert_eq!(ask(client).unwrap(), [192, 0, 2, 1]);
             }
@@ -330,5 +444,132 @@ mod tests {
             assert!(is_closed(waiting.first_mut().unwrap()));
             assert_eq!(ask(waiting.last_mut().unwrap()).unwrap(), [192, 0, 2, 1]);
         });
+    }
+
+    /// A question with its id, framed.
+    fn query(id: u16, name: &str, rtype: Rtype) -> Vec<u8> {
+        let mut packet = Vec::new();
+        postring_dns::query::write_query(id, Name::absolute(name).unwrap().wire(), rtype, true, &mut packet);
+        [&u16::try_from(packet.len()).unwrap().to_be_bytes()[..], &packet].concat()
+    }
+
+    fn message(client: &mut Socket) -> Vec<u8> {
+        let mut length = [0; 2];
+        client.read_exact(&mut length).unwrap();
+        let mut message = vec![0; u16::from_be_bytes(length).into()];
+        client.read_exact(&mut message).unwrap();
+        message
+    }
+
+    fn id(message: &[u8]) -> u16 {
+        u16::from_be_bytes(*message.first_chunk().unwrap())
+    }
+
+    #[test]
+    fn what_is_ready_does_not_wait_for_what_is_not_and_a_client_that_has_said_all_gets_all() {
+        let forwarder = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let config = DnsConfig { forwarders: Some(vec![forwarder.local_addr().unwrap()]), ..DnsConfig::default() };
+        serve_with(
+            config,
+            10,
+            LONG,
+            |_| (),
+            move |server| {
+                let mut client = connect(server);
+                client.write_all(&[query(1, "slow.test.net", Rtype::A), query(2, "mx.example", Rtype::A)].concat()).unwrap();
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                assert_eq!(id(&message(&mut client)), 2);
+                let mut packet = [0; 512];
+                let (length, resolver) = forwarder.recv_from(&mut packet).unwrap();
+                // No such name.
+                packet[2..4].copy_from_slice(&[0x81, 0x83]);
+                forwarder.send_to(&packet[..length], resolver).unwrap();
+                let late = message(&mut client);
+                assert_eq!((id(&late), late[3] & 15), (1, 3));
+                assert!(is_closed(&mut client));
+            },
+        );
+    }
+
+    #[test]
+    fn a_transfer_is_many_messages_and_other_answers_may_come_between() {
+        struct Transfers;
+        impl Beyond for Transfers {
+            fn handle(&self, request: Request, replies: Replies) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
+                Box::pin(async move {
+                    assert!(matches!(request.kind, Response::Transfer { .. }));
+                    for number in 0..50_u8 {
+                        let message = [&request.packet[..2], &[number], &vec![0; 20_000]].concat();
+                        replies.send(&message).await.unwrap();
+                    }
+                })
+            }
+        }
+        serve_with(
+            DnsConfig::default(),
+            10,
+            LONG,
+            |server| server.set_beyond(Rc::new(Transfers)),
+            |server| {
+                let mut client = connect(server);
+                client.write_all(&[query(1, "zone.example", Rtype::AXFR), query(2, "mx.example", Rtype::A)].concat()).unwrap();
+                let messages: Vec<Vec<u8>> = (0..51).map(|_| message(&mut client)).collect();
+                let transferred: Vec<u8> = messages.iter().filter(|message| id(message) == 1).map(|message| message[2]).collect();
+                assert_eq!(transferred, (0..50).collect::<Vec<u8>>());
+                assert_eq!(messages.iter().filter(|message| id(message) == 2).count(), 1);
+            },
+        );
+    }
+
+    #[test]
+    fn without_a_hand_for_it_a_transfer_is_refused() {
+        serve(10, LONG, |server| {
+            let mut client = connect(server);
+            client.write_all(&query(1, "zone.example", Rtype::AXFR)).unwrap();
+            assert_eq!(message(&mut client)[3] & 15, 5);
+        });
+    }
+
+    #[test]
+    fn more_equal_responses_than_the_rate_are_for_clients_with_a_cookie() {
+        let rates = RateSettings { responses_per_second: 5, ..RateSettings::default() };
+        serve_with(
+            DnsConfig::default(),
+            10,
+            LONG,
+            move |server| server.set_rates(rates),
+            |server| {
+                let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                client.connect(server).unwrap();
+                client.set_read_timeout(Some(WAIT)).unwrap();
+                let plain = query(7, "zone.example", Rtype::SOA)[2..].to_vec();
+                let with_cookie = |cookie: &[u8]| {
+                    // The OPT record is the last, its length the last two octets.
+                    let length = u16::try_from(cookie.len() + 4).unwrap().to_be_bytes();
+                    let option = [&[0, 10][..], &u16::try_from(cookie.len()).unwrap().to_be_bytes(), cookie].concat();
+                    [&plain[..plain.len() - 2], &length, &option].concat()
+                };
+                let ask = |packet: &[u8]| {
+                    client.send(packet).unwrap();
+                    let mut response = [0; 1500];
+                    client.recv(&mut response).ok().map(|length| response[..length].to_vec())
+                };
+                let first = ask(&with_cookie(&[3; 8])).unwrap();
+                let cookie = first.last_chunk::<24>().unwrap();
+                assert_eq!(cookie[..8], [3; 8]);
+                for _ in 0..50 {
+                    client.send(&plain).unwrap();
+                }
+                let mut counts = (0, 0);
+                let mut response = [0; 1500];
+                while let Ok(length) = client.recv(&mut response) {
+                    if response[..length][2] & 2 == 0 { counts.0 += 1 } else { counts.1 += 1 }
+                }
+                assert!(counts.0 <= 5 && counts.1 >= 20, "{counts:?}");
+                for _ in 0..50 {
+                    assert_eq!(ask(&with_cookie(cookie)).unwrap()[2] & 2, 0);
+                }
+            },
+        );
     }
 }

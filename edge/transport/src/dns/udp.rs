@@ -28,17 +28,23 @@ const COALESCE: Duration = Duration::from_micros(50);
 /// Queries that must be expected in that time; fewer are not worth the wait.
 const COALESCE_MIN: f32 = 3.0;
 
-/// Serves a socket until it cannot be waited for. `answer` writes the answer to a datagram, or nothing; `sent` hears how many went out.
+/// Who answers the datagrams of a socket.
+pub(super) trait Datagrams {
+    /// A batch has come.
+    fn begin(&mut self);
+    /// Writes the answer to one of it; empty: none is sent.
+    fn answer(&mut self, packet: &[u8], client: SocketAddr, origin: &Origin, out: &mut Vec<u8>);
+    /// So many of the batch's answers went out.
+    fn sent(&mut self, count: usize);
+}
+
+/// Serves a socket until it cannot be waited for.
 ///
 /// Cost for each batch: two system calls, and those of [`Watch::readable`] or a timer; no allocation.
 ///
 /// # Errors
 /// No descriptor is left to wait with.
-pub(super) async fn serve(
-    socket: &OwnedFd,
-    mut answer: impl FnMut(&[u8], SocketAddr, &Origin, &mut Vec<u8>),
-    mut sent: impl FnMut(usize),
-) -> io::Result<()> {
+pub(super) async fn serve(socket: &OwnedFd, datagrams: &mut impl Datagrams) -> io::Result<()> {
     let mut watch = Watch::new(socket)?;
     let mut batch = Batch::new(BATCH, QUERY_BYTES_MAX);
     let mut outgoing = Outgoing::new(BATCH, ANSWER_BYTES);
@@ -52,14 +58,17 @@ pub(super) async fn serve(
                 continue;
             }
         };
+        if received > 0 {
+            datagrams.begin();
+        }
         for slot in 0..received {
             let (Some((packet, client)), Some(origin)) = (batch.packet(slot), batch.origin(slot)) else { continue };
             if let Some(out) = outgoing.answer(slot) {
-                answer(packet, client, origin, out);
+                datagrams.answer(packet, client, origin, out);
             }
         }
         if received > 0 {
-            sent(outgoing.send(socket.as_fd(), &batch));
+            datagrams.sent(outgoing.send(socket.as_fd(), &batch));
         }
         let busy = load.is_busy(received, Instant::now());
         if received == batch.capacity() {
@@ -101,10 +110,25 @@ impl Load {
 mod tests {
     use super::*;
     use crate::dns::mmsg::ask_for_destination;
-    use std::cell::Cell;
     use std::net::UdpSocket as Client;
 
     const LONG: Duration = Duration::from_secs(20);
+
+    struct Echo {
+        answered: usize,
+    }
+
+    impl Datagrams for Echo {
+        fn begin(&mut self) {}
+
+        fn answer(&mut self, packet: &[u8], _: SocketAddr, _: &Origin, out: &mut Vec<u8>) {
+            out.extend_from_slice(packet);
+        }
+
+        fn sent(&mut self, count: usize) {
+            self.answered += count;
+        }
+    }
 
     /// Echoes what `clients` send, on a thread, but for what is empty; gives how many answers went out.
     fn echo(bound: &str, clients: impl FnOnce(SocketAddr) + Send + 'static) -> usize {
@@ -114,9 +138,8 @@ mod tests {
             ask_for_destination(socket.as_fd(), address).unwrap();
             let socket = OwnedFd::from(socket);
             let clients = std::thread::spawn(move || clients(address));
-            let answered = Cell::new(0);
-            let serving =
-                serve(&socket, |packet, _, _, out| out.extend_from_slice(packet), |sent| answered.set(answered.get() + sent));
+            let mut echo = Echo { answered: 0 };
+            let serving = serve(&socket, &mut echo);
             let ending = async {
                 while !clients.is_finished() {
                     glommio::timer::sleep(Duration::from_millis(5)).await;
@@ -125,7 +148,7 @@ mod tests {
             };
             futures_lite::future::or(serving, ending).await.unwrap();
             clients.join().unwrap();
-            answered.get()
+            echo.answered
         })
     }
 
@@ -147,7 +170,8 @@ mod tests {
         let answered = echo("127.0.0.1:0", |server| {
             let clients: Vec<Client> = (0..CLIENTS).map(|_| connect(server)).collect();
             let packet = |client: u16, round: u16, number: u16| {
-                let length = usize::from(round + number * client);
+                // All equal, some, or none.
+                let length = usize::from(round + number / 2 * (client % 3));
                 [&client.to_be_bytes()[..], &round.to_be_bytes(), &number.to_be_bytes(), &vec![7; length]].concat()
             };
             for round in 0..ROUNDS {
@@ -157,11 +181,16 @@ mod tests {
                     }
                 }
                 for (client, socket) in (0..CLIENTS).zip(&clients) {
-                    for number in 0..EACH {
-                        let mut place = [0; 512];
-                        let length = socket.recv(&mut place).unwrap();
-                        assert_eq!(place[..length], packet(client, round, number));
-                    }
+                    // Those of one length go together, so the order may be another.
+                    let mut answers: Vec<Vec<u8>> = (0..EACH)
+                        .map(|_| {
+                            let mut place = [0; 512];
+                            let length = socket.recv(&mut place).unwrap();
+                            place[..length].to_vec()
+                        })
+                        .collect();
+                    answers.sort();
+                    assert_eq!(answers, (0..EACH).map(|number| packet(client, round, number)).collect::<Vec<_>>());
                 }
             }
         });

@@ -416,7 +416,8 @@ mod tests {
 
     #[test]
     fn many_wait_at_few_ports_and_each_gets_its_own_answer() {
-        const COUNT: u16 = 300;
+        // All fit into the buffer of any socket.
+        const COUNT: u16 = 200;
         let (server, address) = server();
         let answering = std::thread::spawn(move || {
             let mut asked = Vec::new();

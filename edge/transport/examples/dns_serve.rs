@@ -1,0 +1,30 @@
+//! Serves one zone over UDP and TCP, for measurements without the rest of the system:
+//!
+//! ```text
+//!   dns_serve zone.kit zone.kit.txt 127.0.0.1:5300
+//! ```
+
+use postring_dns::Hosted;
+use postring_transport::dns::{DnsConfig, DnsServer, Resolver, ZoneConfig, load};
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || arguments.next().ok_or("give: the zone's name, its file, the address to serve it at");
+    let zone = ZoneConfig { name: next()?, file: next()?.into() };
+    let address: SocketAddr = next()?.parse()?;
+    let config = DnsConfig { forwarders: Some(Vec::new()), zone: vec![zone], ..DnsConfig::default() };
+    let hosted: Hosted = load(&config)?;
+    let (udp, tcp) = (UdpSocket::bind(address)?, TcpListener::bind(address)?);
+    udp.set_nonblocking(true)?;
+    // As the supervisor does; the system's limit is fine too.
+    let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&udp, 4 << 20);
+    glommio::LocalExecutor::default().run(async {
+        let server = DnsServer::new(Resolver::new(&config, Arc::new(hosted)), Vec::new());
+        glommio::spawn_local(server.clone().serve_tcp(tcp.into())).detach();
+        server.serve_udp(udp.into()).await;
+    });
+    Ok(())
+}
