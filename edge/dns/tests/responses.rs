@@ -60,7 +60,8 @@ fn told(out: &[u8]) -> (u16, Vec<(u16, Vec<u8>)>) {
 #[test]
 fn the_server_says_who_it_is_if_it_is_asked() {
     let context = Context { identity: b"ns1", ..Context::default() };
-    let nsid = |context: &Context<'_>, options: &[u8]| told(&ask(context, &query("example", Rtype::TXT, options), Transport::Udp).1);
+    let nsid =
+        |context: &Context<'_>, options: &[u8]| told(&ask(context, &query("example", Rtype::TXT, options), Transport::Udp).1);
     assert_eq!(nsid(&context, b"\0\x03\0\0"), (0, vec![(3, b"ns1".to_vec())]));
     assert_eq!(nsid(&context, b""), (0, vec![]));
     assert_eq!(nsid(&Context::default(), b"\0\x03\0\0"), (0, vec![]));
