@@ -1,6 +1,6 @@
 //! Everything this server is in charge of: zones and block lists by their apex.
 
-use crate::key::{NameKey, root_hash};
+use crate::key::NameKey;
 use crate::list::BlockList;
 use crate::name::Name;
 use crate::record::RecordSet;
@@ -33,12 +33,29 @@ struct Entry {
     service: Arc<Service>,
 }
 
+/// Parts of the table, each shared until it changes: with 20,000 zones some 80 are copied to replace one, and none of the shards that lets go
+/// of the old table has to count down for all of them.
+const PARTS: usize = 256;
+
 /// All services; immutable once it is served. One is replaced in a copy of the table, which shares the others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Hosted {
-    table: HashTable<Entry>,
+    /// By eight bits of the hash that the table of a part does not begin with.
+    parts: Box<[Arc<HashTable<Entry>>]>,
+    services: usize,
     /// The lowest bit for the root, the next for apexes of one label, and so on: a look-up tries no other endings.
     depths: u128,
+}
+
+impl Default for Hosted {
+    fn default() -> Self {
+        let empty = Arc::new(HashTable::new());
+        Self { parts: std::iter::repeat_n(empty, PARTS).collect(), services: 0, depths: 0 }
+    }
+}
+
+fn part_of(hash: u64) -> usize {
+    usize::try_from(hash >> 48 & 255).unwrap_or(0)
 }
 
 fn hash_of(entry: &Entry) -> u64 {
@@ -68,7 +85,7 @@ impl Hosted {
         Ok(())
     }
 
-    /// The same services but for the one of `origin`: another, or none. Costs a copy of the table, two counters for each service.
+    /// The same services but for the one of `origin`: another, or none. Costs a copy of a part of the table.
     #[must_use]
     pub fn replace(&self, origin: &Name, service: Option<Arc<Service>>) -> Self {
         let mut changed = self.clone();
@@ -80,17 +97,21 @@ impl Hosted {
     pub fn put(&mut self, origin: &Name, service: Option<Arc<Service>>) {
         let Some(key) = NameKey::of(origin.wire()) else { return };
         let hash = key.hash(key.labels());
-        let found = self.table.find_entry(hash, |entry| *entry.origin == *key.wire());
+        let Some(part) = self.parts.get_mut(part_of(hash)) else { return };
+        let table = Arc::make_mut(part);
+        let found = table.find_entry(hash, |entry| *entry.origin == *key.wire());
         match (found, service) {
             (Ok(mut entry), Some(service)) => entry.get_mut().service = service,
             (Ok(entry), None) => {
                 entry.remove();
-                self.depths = self.table.iter().fold(0, |depths, entry| depths | depth_bit(labels_of(entry)));
+                self.services -= 1;
+                self.depths = self.iter().fold(0, |depths, (origin, _)| depths | depth_bit(crate::name::labels(origin).count()));
             }
             (Err(_), Some(service)) => {
                 let entry = Entry { origin: key.wire().into(), service };
                 self.depths |= depth_bit(key.labels());
-                self.table.insert_unique(hash, entry, hash_of);
+                self.services += 1;
+                table.insert_unique(hash, entry, hash_of);
             }
             (Err(_), None) => {}
         }
@@ -99,18 +120,18 @@ impl Hosted {
     /// Number of services.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.services
     }
 
     /// True without any.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.services == 0
     }
 
     /// All services with their apexes, lower-case and in wire form, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Arc<Service>)> {
-        self.table.iter().map(|entry| (&*entry.origin, &entry.service))
+        self.parts.iter().flat_map(|part| part.iter()).map(|entry| (&*entry.origin, &entry.service))
     }
 
     /// The service of an apex.
@@ -140,33 +161,33 @@ impl Hosted {
 
     #[inline]
     fn apex(&self, hash: u64, wire: &[u8]) -> Option<&Entry> {
-        self.table.find(hash, |entry| *entry.origin == *wire)
+        self.parts.get(part_of(hash))?.find(hash, |entry| *entry.origin == *wire)
     }
 
     /// The service nearest to a name. Costs a hash step for each label, and a look-up for each ending as long as some apex.
     fn find(&self, key: &NameKey, rtype: Rtype) -> Option<Found<'_>> {
-        let mut hash = root_hash();
+        let (mut whole, mut depths) = (0, self.depths);
         let mut found: Option<Found<'_>> = None;
-        for labels in 0..=key.labels() {
-            if labels > 0 {
-                hash = key.step(hash, labels - 1);
+        for (labels, start, hash) in key.endings() {
+            whole = hash;
+            let possible = depths & 1 != 0;
+            depths >>= 1;
+            if !possible {
+                continue;
             }
             //= RFC 4035 section 3.1.4.1
             //# The DS resource record type is unusual in that it appears only on the parent zone's side of a zone cut.
             // So the apex is asked for its DS only if nobody above it is here.
             let parents = rtype == Rtype::DS && labels == key.labels() && found.is_some();
-            if self.depths & depth_bit(labels) != 0
-                && !parents
-                && let Some(entry) = self.apex(hash, key.ending(labels))
-            {
+            if !parents && let Some(entry) = self.apex(hash, key.ending_at(start)) {
                 found = Some(Found { service: &entry.service, apex_hash: hash, hash: 0 });
             }
         }
-        found.map(|found| Found { hash, ..found })
+        found.map(|found| Found { hash: whole, ..found })
     }
 
-    /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. With it, the name an
-    /// alias that leads out leads to.
+    /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. `alias` is the name the
+    /// last alias leads to, if there is one.
     ///
     /// # Errors
     /// [`Full`] if the answer does not fit.
@@ -175,11 +196,12 @@ impl Hosted {
         name: &[u8],
         rtype: Rtype,
         sink: &mut impl Sink,
-    ) -> Result<Option<(Outcome, NameBuffer)>, Full> {
+        alias: &mut NameBuffer,
+    ) -> Result<Option<Outcome>, Full> {
         let mut key = NameKey::default();
         let mut outcome = Outcome::new(Rcode::NOERROR, true);
-        // The name that is looked at, and the one it leads to.
-        let (mut alias, mut target) = (NameBuffer::new(), NameBuffer::new());
+        // What the name that is looked at leads to.
+        let mut target = NameBuffer::new();
         let mut after = After::default();
         let mut seen: SmallVec<[u64; ALIASES_MAX]> = SmallVec::new();
         for aliases in 0..ALIASES_MAX {
@@ -205,12 +227,12 @@ impl Hosted {
                     answer_of_list(list, name, rtype, &mut outcome, sink)?;
                     Step::Done
                 }
-                Service::Broken => return Ok(Some((Outcome::new(Rcode::SERVFAIL, false), alias))),
+                Service::Broken => return Ok(Some(Outcome::new(Rcode::SERVFAIL, false))),
             };
             if step == Step::Done {
                 break;
             }
-            std::mem::swap(&mut alias, &mut target);
+            std::mem::swap(alias, &mut target);
         }
         after.write_proofs(sink)?;
         //= RFC 9471 section 3.1
@@ -218,7 +240,7 @@ impl Hosted {
         // Other addresses are a courtesy: without them nothing is wrong.
         outcome.truncated = after.write_addresses(sink).is_err() && !outcome.authoritative;
         let ours = !seen.is_empty();
-        Ok(ours.then_some((outcome, alias)))
+        Ok(ours.then_some(outcome))
     }
 
     /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. Collects the answer in
@@ -226,7 +248,8 @@ impl Hosted {
     #[must_use]
     pub fn answer(&self, name: &Name, rtype: Rtype) -> Option<ZoneAnswer<'static>> {
         let mut answer = ZoneAnswer::new(Rcode::NOERROR, true);
-        let (outcome, target) = self.answer_into(name.wire(), rtype, &mut answer).ok()??;
+        let mut target = NameBuffer::new();
+        let outcome = self.answer_into(name.wire(), rtype, &mut answer, &mut target).ok()??;
         if outcome.rcode == Rcode::SERVFAIL {
             return Some(ZoneAnswer::new(Rcode::SERVFAIL, false));
         }
@@ -234,10 +257,6 @@ impl Hosted {
         answer.leads_to = Name::from_wire(&target).ok().filter(|_| outcome.leads_out);
         Some(answer)
     }
-}
-
-fn labels_of(entry: &Entry) -> usize {
-    crate::name::labels(&entry.origin).count()
 }
 
 fn depth_bit(labels: usize) -> u128 {
