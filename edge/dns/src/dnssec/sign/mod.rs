@@ -1,13 +1,13 @@
 //! Signing a zone: its keys, their states, and its signatures, made when they are asked for. No I/O: files are texts, time is an argument.
 //!
 //! ```text
-//!   key files ─> key_file ─> SigningKey ─┐                        ┌─> apex_sets: DNSKEY, CDS, CDNSKEY, NSEC3PARAM
+//!   key files ─> key_file ─> SigningKey ─┐                        ┌─> prepare: DNSKEY, CDS, CDNSKEY, NSEC3PARAM, serial
 //!   state file ─> state_file ────────────┴> ZoneKeys ─ advance ───┼─> ZoneSigner: RRSIG of a set
 //!        └────────── state_text <────────── roll, ds_seen, ...    └─> status, for people
 //! ```
-//! Who publishes a zone does this: read the state file; [`ZoneKeys::advance`]; put [`apex_sets`] into the zone, with the serial of
-//! [`SerialPolicy::next`]; finish it with a [`ZoneSigner`]; write the state file *before* the zone is served, for what caches may know must not
-//! be forgotten. Again at [`ZoneKeys::next_change`] and at [`ZoneSigner::resign_at`].
+//! Who publishes a zone does this: read the state file; [`ZoneKeys::advance`]; [`prepare`] the records, with the serial of
+//! [`SerialPolicy::next`]; finish the zone with a [`ZoneSigner`]; write the state file *before* the zone is served, for what caches may know
+//! must not be forgotten. Again at [`ZoneKeys::next_change`] and at [`ZoneSigner::resign_at`].
 
 mod apex;
 mod key;
@@ -20,7 +20,7 @@ mod state_file;
 mod status;
 mod zone_keys;
 
-pub use apex::{apex_sets, is_made_by_signing};
+pub use apex::{apex_sets, largest_ttl, prepare};
 pub use key::{KeyError, PrivateKey, SIGNATURE_BYTES, SigningKey};
 pub use key_file::{KeyFileError, dnskey_text, fuzz_key_file, key_file_stem, private_text, public_text, read_key, read_public};
 pub use roll::{Change, NewKey, RollError, Timing};
