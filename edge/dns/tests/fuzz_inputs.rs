@@ -8,7 +8,7 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 7] = [
+    let entries: [(&str, Entry); 9] = [
         ("name", postring_dns::name::fuzz_name),
         ("query", postring_dns::query::fuzz_query),
         ("respond", postring_dns::responder::fuzz_respond),
@@ -16,6 +16,8 @@ fn kept_inputs_are_harmless() {
         ("flight", postring_dns::resolver::fuzz_flight),
         ("zone_file", postring_dns::zone::fuzz_zone_file),
         ("list_file", postring_dns::list::fuzz_list_file),
+        ("key_file", postring_dns::dnssec::sign::fuzz_key_file),
+        ("state_file", postring_dns::dnssec::sign::fuzz_state_file),
     ];
     for (name, entry) in entries {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/inputs").join(name);

@@ -23,8 +23,8 @@ pub fn apex_sets(keys: &ZoneKeys, dnskey_ttl: u32, denial: &Denial) -> Vec<Recor
     let (cds, cdnskey): (Vec<Rdata>, Vec<Rdata>) = if keys.is_leaving() {
         (vec![CDS_DELETE.into()], vec![CDNSKEY_DELETE.into()])
     } else {
-        //= RFC 7344 section 4.1
-        //# If a Child publishes both CDS and CDNSKEY RRsets, the two RRsets MUST match in content.
+        //= RFC 7344 section 4
+        //# the two RRsets MUST match in content.
         let cdnskey = keys.wanted_at_parent().map(|zone_key| zone_key.key.dnskey().clone());
         (keys.ds_wanted(DigestType::SHA256), cdnskey.collect())
     };
