@@ -12,6 +12,7 @@
 //! Cost of a signature with all around it: P-256 16 us, Ed25519 19 us of one core (`cargo bench --bench sign`, a server of 2 shared cores); a zone
 //! of 100,000 sets is signed in less than two seconds, if ever all of it is asked for.
 
+mod advance;
 mod apex;
 mod key;
 mod key_file;
@@ -23,10 +24,11 @@ mod state_file;
 mod status;
 mod zone_keys;
 
+pub use advance::Timing;
 pub use apex::{apex_sets, largest_ttl, prepare};
 pub use key::{KeyError, PrivateKey, SIGNATURE_BYTES, SigningKey};
 pub use key_file::{KeyFileError, dnskey_text, fuzz_key_file, key_file_stem, private_text, public_text, read_key, read_public};
-pub use roll::{Change, NewKey, RollError, Timing};
+pub use roll::{Change, NewKey, RollError};
 pub use serial::{SerialPolicy, is_ahead};
 pub use signer::{Validity, ZoneSigner};
 pub use stamp::{parse_stamp, stamp};

@@ -1,7 +1,7 @@
 //! The state of a zone's keys, for people.
 
+use super::advance::Timing;
 use super::key_file::dnskey_text;
-use super::roll::Timing;
 use super::stamp::stamp;
 use super::zone_keys::{KeyState, ZoneKey, ZoneKeys};
 use crate::dnssec::digest::DigestType;
