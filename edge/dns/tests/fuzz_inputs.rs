@@ -8,8 +8,9 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 14] = [
+    let entries: [(&str, Entry); 16] = [
         ("journal", postring_dns::transfer::fuzz_journal),
+        ("key_file", postring_dns::dnssec::sign::fuzz_key_file),
         ("list_file", postring_dns::list::fuzz_list_file),
         ("name", postring_dns::name::fuzz_name),
         ("notify", postring_dns::notify::fuzz_notify),
@@ -18,6 +19,7 @@ fn kept_inputs_are_harmless() {
         ("respond", postring_dns::responder::fuzz_respond),
         ("response", postring_dns::message::fuzz_response),
         ("snapshot", postring_dns::resolver::fuzz_snapshot),
+        ("state_file", postring_dns::dnssec::sign::fuzz_state_file),
         ("transfer", postring_dns::transfer::fuzz_transfer),
         ("tsig", postring_dns::tsig::fuzz_tsig),
         ("update", postring_dns::update::fuzz_update),

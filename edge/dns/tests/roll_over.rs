@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   timing dnskey 1h zone 1d ds 1d propagation 1h parent 1h
-//!   > start|adopt|roll ROLE ALGORITHM [ROLE ALGORITHM]   > ds-seen KEY   > parent KEY... | none   > leave   > ds-gone   > stay
+//!   > start|adopt|roll ROLE ALGORITHM [ROLE ALGORITHM]   > ds-seen KEY   > parent KEY... | none   > abandon   > leave   > ds-gone   > stay
 //!   +1d12h              time passes; what is due is done when it is due
 //!   = ...               what changed, at which time; then who is in the DNSKEY set, who signs it, who signs the zone, who is in the CDS set
 //! ```
@@ -272,6 +272,7 @@ fn command(world: &mut World, command: &str, arguments: &[&str]) -> Result<Vec<C
                 world.parent.iter().map(|key| world.made[*key].ds(origin.wire(), DigestType::SHA384).unwrap()).collect();
             Ok(world.zone.parent_seen(now, &ds.iter().map(|ds| &**ds).collect::<Vec<_>>()))
         }
+        "abandon" => world.zone.abandon(now),
         "leave" => world.zone.leave(now).map(|()| Vec::new()),
         "ds-gone" => {
             world.zone.ds_gone(now)?;
@@ -355,6 +356,7 @@ enum Act {
     Look,
     Leave,
     Stay,
+    Abandon,
     ZoneTtl(u32),
     DnskeyTtl(u32),
     DsTtl(u32),
@@ -375,6 +377,7 @@ fn acts() -> impl Strategy<Value = Act> {
         6 => Just(Act::Look),
         1 => Just(Act::Leave),
         1 => Just(Act::Stay),
+        2 => Just(Act::Abandon),
         1 => ttl().prop_map(Act::ZoneTtl),
         1 => ttl().prop_map(Act::DnskeyTtl),
         1 => ttl().prop_map(Act::DsTtl),
@@ -414,6 +417,15 @@ proptest! {
                 }
                 Act::Leave => drop(world.zone.leave(now)),
                 Act::Stay => drop(world.zone.stay()),
+                Act::Abandon => {
+                    let is_active = |key: &usize| {
+                        let own = |zone_key: &&ZoneKey| world.number(zone_key.key.tag()) == *key;
+                        world.zone.keys().iter().find(own).is_some_and(|zone_key| zone_key.state == KeyState::Active)
+                    };
+                    if world.parent.iter().all(is_active) {
+                        let _ = world.zone.abandon(now);
+                    }
+                }
                 Act::ZoneTtl(ttl) => world.timing.zone_ttl = ttl,
                 Act::DnskeyTtl(ttl) => world.timing.dnskey_ttl = ttl,
                 Act::DsTtl(ttl) => world.timing.ds_ttl = ttl,

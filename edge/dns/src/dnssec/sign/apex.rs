@@ -1,10 +1,12 @@
-//! The records that signing adds at a zone's apex, and those of its file that signing makes itself.
+//! What signing changes in a zone before it is laid out: the records it adds at the apex, those of the file it makes itself, the serial.
 
 use super::zone_keys::ZoneKeys;
 use crate::dnssec::Denial;
 use crate::dnssec::digest::DigestType;
+use crate::dnssec::nsec3::{HASH_SHA1, Nsec3Param};
 use crate::record::{Rdata, RecordSet};
 use crate::types::Rtype;
+use crate::zone::{Zone, ZoneBuilder};
 
 /// CDS of RFC 8078 section 4: "0 0 0 00", delete all DS.
 const CDS_DELETE: [u8; 5] = [0, 0, 0, 0, 0];
@@ -21,27 +23,51 @@ pub fn apex_sets(keys: &ZoneKeys, dnskey_ttl: u32, denial: &Denial) -> Vec<Recor
     let (cds, cdnskey): (Vec<Rdata>, Vec<Rdata>) = if keys.is_leaving() {
         (vec![CDS_DELETE.into()], vec![CDNSKEY_DELETE.into()])
     } else {
-        //= RFC 7344 section 4.1
-        //# If a Child publishes both CDS and CDNSKEY RRsets, the two RRsets MUST match in content.
+        //= RFC 7344 section 4
+        //# the two RRsets MUST match in content.
         let cdnskey = keys.wanted_at_parent().map(|zone_key| zone_key.key.dnskey().clone());
         (keys.ds_wanted(DigestType::SHA256), cdnskey.collect())
     };
     let set = |rtype, rdata| RecordSet { rtype, ttl: dnskey_ttl, rdata };
     let mut sets = vec![set(Rtype::DNSKEY, dnskey), set(Rtype::CDS, cds), set(Rtype::CDNSKEY, cdnskey)];
     if let Denial::Nsec3 { iterations, salt } = denial {
-        // SHA-1, no flags. Resolvers never ask for it, so that its TTL is for nobody.
-        let [high, low] = iterations.to_be_bytes();
-        let salt = salt.get(..salt.len().min(255)).unwrap_or_default();
-        let rdata = [&[1, 0, high, low, u8::try_from(salt.len()).unwrap_or(0)], salt].concat();
+        let mut rdata = Vec::new();
+        Nsec3Param { hash_algorithm: HASH_SHA1, flags: 0, iterations: *iterations, salt }.write(&mut rdata);
+        // Resolvers never ask for it, so that its TTL is for nobody.
         sets.push(RecordSet { rtype: Rtype::NSEC3PARAM, ttl: 0, rdata: vec![rdata.into()] });
     }
     sets.retain(|set| !set.rdata.is_empty());
     sets
 }
 
-/// True for records that signing makes itself: they are left out of a file that was signed elsewhere. DNSKEY records of the file stay, for a
-/// zone that several signers share (RFC 8901).
+/// Makes a zone's records ready for [`ZoneBuilder::finish_signed`]: [`apex_sets`] in, those of the file that signing makes itself out, the SOA
+/// with `serial`. DNSKEY records of the file stay, for a zone that several signers share (RFC 8901).
+///
+/// # Errors
+/// The zone has no SOA.
+pub fn prepare(zone: &mut ZoneBuilder, keys: &ZoneKeys, dnskey_ttl: u32, denial: &Denial, serial: u32) -> Result<(), String> {
+    let origin = keys.origin();
+    for rtype in [Rtype::CDS, Rtype::CDNSKEY, Rtype::NSEC3PARAM] {
+        zone.remove_set(origin, rtype);
+    }
+    for RecordSet { rtype, ttl, rdata } in apex_sets(keys, dnskey_ttl, denial) {
+        for rdata in rdata {
+            zone.add(origin, rtype, ttl, rdata)?;
+        }
+    }
+    let soa = zone.set(origin, Rtype::SOA).cloned().ok_or_else(|| format!("the apex {origin} has no SOA"))?;
+    let mut rdata = soa.rdata.into_iter().next().unwrap_or_default();
+    // The serial is the first of five numbers at the end.
+    let place = rdata.len().checked_sub(20).and_then(|at| rdata.get_mut(at..at + 4));
+    place.ok_or("the SOA is cut")?.copy_from_slice(&serial.to_be_bytes());
+    zone.remove_set(origin, Rtype::SOA);
+    zone.add(origin, Rtype::SOA, soa.ttl, rdata)
+}
+
+/// The largest TTL of a zone, for [`Timing::new`](super::Timing::new).
+///
+/// Cost: a pass over all records.
 #[must_use]
-pub fn is_made_by_signing(rtype: Rtype) -> bool {
-    matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::NSEC3PARAM | Rtype::CDS | Rtype::CDNSKEY)
+pub fn largest_ttl(zone: &Zone) -> u32 {
+    zone.records().map(|record| record.ttl).max().unwrap_or(0)
 }

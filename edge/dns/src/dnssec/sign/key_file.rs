@@ -200,6 +200,7 @@ pub fn fuzz_key_file(data: &[u8]) {
 mod tests {
     use super::*;
     use crate::types::Rtype;
+    use proptest::prelude::*;
 
     fn name(text: &str) -> Name {
         Name::absolute(text).unwrap()
@@ -267,5 +268,22 @@ mod tests {
             assert!(!found.to_string().is_empty());
         }
         assert_eq!(read_key(&origin, &"x".repeat(20_000), PRIVATE).unwrap_err(), KeyFileError::Long);
+    }
+    proptest! {
+        /// The kept inputs with an octet changed here and there.
+        #[test]
+        fn damaged_files_are_harmless(changes in proptest::collection::vec((0_usize..300, any::<u8>()), 1..4), state: bool) {
+            let mut text = format!("{PUBLIC}\0{PRIVATE}").replace("example.org", "example.com").into_bytes();
+            if state {
+                text = b"version 1\nserial 7\nttl zone 86400 20261125040000 3600\nleaving 20261125040000 20261125050000\nkey 13 7 csk active 0\n".to_vec();
+            }
+            for (at, octet) in changes {
+                if let Some(place) = text.get_mut(at) {
+                    *place = octet;
+                }
+            }
+            fuzz_key_file(&text);
+            crate::dnssec::sign::fuzz_state_file(&text);
+        }
     }
 }

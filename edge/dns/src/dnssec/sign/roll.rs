@@ -22,31 +22,6 @@ use crate::dnssec::key::Dnskey;
 use std::fmt;
 use std::sync::Arc;
 
-/// What decides how long caches can hold something, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// TTL of the DNSKEY, CDS and CDNSKEY sets.
-    pub dnskey_ttl: u32,
-    /// The largest TTL of the zone, the one of negative answers among them.
-    pub zone_ttl: u32,
-    /// TTL of the DS set at the parent.
-    pub ds_ttl: u32,
-    /// Until the last secondary serves what was published here.
-    pub propagation: u32,
-    /// Until the last server of the parent serves what was seen at one of them.
-    pub parent_propagation: u32,
-}
-
-impl Timing {
-    /// For a zone with this largest TTL. DNSKEY: an hour, so that a roll-over takes hours, while validators ask for it rarely enough. DS: a
-    /// day, what most top-level domains have (some have an hour; longer only makes the wait safe). Propagation: an hour each, as Knot has it;
-    /// with NOTIFY it is seconds, without it the SOA's refresh.
-    #[must_use]
-    pub fn new(zone_ttl: u32) -> Self {
-        Self { dnskey_ttl: 3600, zone_ttl, ds_ttl: 86_400, propagation: 3600, parent_propagation: 3600 }
-    }
-}
-
 /// A key went from one state to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -94,6 +69,8 @@ pub enum RollError {
     NotReady(u16),
     /// The zone is not on its way to be unsigned.
     NotLeaving,
+    /// There is no roll-over to give up, or the keys are the zone's first.
+    NotRolling,
 }
 
 impl fmt::Display for RollError {
@@ -111,6 +88,7 @@ impl fmt::Display for RollError {
             Self::TooMany => write!(f, "the zone would have more than {KEYS_MAX} keys"),
             Self::NotReady(tag) => write!(f, "key {tag} does not wait for its DS record"),
             Self::NotLeaving => f.write_str("the zone is not about to become unsigned"),
+            Self::NotRolling => f.write_str("there is no roll-over to give up; the first keys of a zone go by making it unsigned"),
         }
     }
 }
@@ -222,8 +200,47 @@ impl ZoneKeys {
         Ok(changes)
     }
 
-    /// What the caller found when it asked the parent's servers for the DS set, all of them giving the same: `None` if it differs or could not
-    /// be had. Does what the commands would do.
+    /// Gives up the roll-overs that are under way: the new keys go, the old ones stay. Only while the parent has the DS of old keys alone.
+    ///
+    /// # Errors
+    /// [`RollError::Leaving`], [`RollError::NotRolling`]
+    pub fn abandon(&mut self, now: u64) -> Result<Vec<Change>, RollError> {
+        if self.leaving.is_some() {
+            return Err(RollError::Leaving);
+        }
+        let is_new = |state: KeyState| matches!(state, KeyState::Introduced | KeyState::Published | KeyState::Ready);
+        let entry = self.key_set_signers().find(|zone_key| zone_key.state == KeyState::Active);
+        let (algorithm, entry_role) = match entry.map(|zone_key| (zone_key.key.algorithm(), zone_key.role)) {
+            Some(entry) if self.keys.iter().any(|zone_key| is_new(zone_key.state)) => entry,
+            _ => return Err(RollError::NotRolling),
+        };
+        let mut changes = Vec::new();
+        for zone_key in &mut self.keys {
+            // A ZSK may have been ahead of the key-signing key it came with.
+            let is_ahead = zone_key.role == Role::Zsk && (entry_role == Role::Csk || zone_key.key.algorithm() != algorithm);
+            match zone_key.state {
+                KeyState::Published | KeyState::Ready => changes.push(step(zone_key, KeyState::Retired, now)),
+                KeyState::Active if is_ahead => changes.push(step(zone_key, KeyState::Retired, now)),
+                KeyState::Introduced => changes.push(change(zone_key, Some(zone_key.state), None)),
+                KeyState::Active | KeyState::Retired | KeyState::Withdrawn => {}
+            }
+        }
+        // No validator uses what it has no key for.
+        self.keys.retain(|zone_key| zone_key.state != KeyState::Introduced);
+        // The one it was to replace signs on, if there is no other.
+        let is_lacking = !self.keys.iter().any(|zone_key| zone_key.state == KeyState::Active && zone_key.role.signs_zone());
+        let retired = |zone_key: &&mut ZoneKey| {
+            zone_key.state == KeyState::Retired && zone_key.role == Role::Zsk && zone_key.key.algorithm() == algorithm
+        };
+        if is_lacking && let Some(zone_key) = self.keys.iter_mut().find(retired) {
+            changes.push(step(zone_key, KeyState::Active, now));
+        }
+        debug_assert_eq!(self.invariants(), Ok(()));
+        Ok(changes)
+    }
+
+    /// What the caller found when it asked the parent's servers for the DS set: does what [`ZoneKeys::ds_seen`] or [`ZoneKeys::ds_gone`] would.
+    /// Not to be called if a server gave no answer, or another one than the rest.
     pub fn parent_seen(&mut self, now: u64, ds_set: &[&[u8]]) -> Vec<Change> {
         if let Some(leaving) = &mut self.leaving {
             if ds_set.is_empty() && leaving.ds_gone.is_none() {
@@ -286,142 +303,6 @@ impl ZoneKeys {
             }
         }
     }
-
-    /// Does what is due. To be called at least at [`ZoneKeys::next_change`], and when the zone or its timing changes.
-    ///
-    /// Cost: some passes over at most [`KEYS_MAX`] keys.
-    pub fn advance(&mut self, now: u64, timing: &Timing) -> Vec<Change> {
-        self.zone_ttl.observe(timing.zone_ttl, now, timing.propagation);
-        self.dnskey_ttl.observe(timing.dnskey_ttl, now, timing.propagation);
-        self.ds_ttl.observe(timing.ds_ttl, now, timing.parent_propagation);
-        let mut changes = Vec::new();
-        if self.leaving_until(timing).is_some_and(|until| until <= now) {
-            changes.extend(self.keys.iter().map(|zone_key| change(zone_key, Some(zone_key.state), None)));
-            self.keys.clear();
-            self.leaving = None;
-            return changes;
-        }
-        let is_due = |zone_key: &ZoneKey| self.due(zone_key, timing).is_some_and(|due| due <= now);
-        // Of the entry points none becomes active by time alone.
-        let mut new_zsk = false;
-        let mut next: Vec<Option<KeyState>> = Vec::with_capacity(self.keys.len());
-        for zone_key in &self.keys {
-            next.push(match zone_key.state {
-                state if !is_due(zone_key) => Some(state),
-                KeyState::Introduced => Some(KeyState::Published),
-                KeyState::Published if zone_key.role.is_entry_point() => Some(KeyState::Ready),
-                KeyState::Published => {
-                    new_zsk = true;
-                    Some(KeyState::Active)
-                }
-                KeyState::Ready | KeyState::Active => Some(zone_key.state),
-                KeyState::Retired => {
-                    let must_sign_on = zone_key.role.signs_zone() && self.farewell(zone_key) == Farewell::WithAlgorithm;
-                    must_sign_on.then_some(KeyState::Withdrawn)
-                }
-                KeyState::Withdrawn => None,
-            });
-        }
-        for (zone_key, next) in self.keys.iter_mut().zip(&mut next) {
-            if new_zsk && zone_key.role == Role::Zsk && zone_key.state == KeyState::Active {
-                *next = Some(KeyState::Retired);
-            }
-            match *next {
-                Some(state) if state == zone_key.state => {}
-                Some(state) => changes.push(step(zone_key, state, now)),
-                None => changes.push(change(zone_key, Some(zone_key.state), None)),
-            }
-        }
-        let mut next = next.iter();
-        self.keys.retain(|_| next.next().is_some_and(Option::is_some));
-        debug_assert_eq!(self.invariants(), Ok(()));
-        changes
-    }
-
-    /// When [`ZoneKeys::advance`] has something to do next. `None`: nothing happens by time alone.
-    #[must_use]
-    pub fn next_change(&self, timing: &Timing) -> Option<u64> {
-        let keys = self.keys.iter().filter_map(|zone_key| self.due(zone_key, timing));
-        keys.chain(self.leaving_until(timing)).min()
-    }
-
-    /// When the zone may be served unsigned.
-    pub(super) fn leaving_until(&self, timing: &Timing) -> Option<u64> {
-        let gone = self.leaving?.ds_gone?;
-        Some(gone + self.ds_wait(timing))
-    }
-
-    /// When a key leaves its state. `None`: not by time.
-    pub(super) fn due(&self, zone_key: &ZoneKey, timing: &Timing) -> Option<u64> {
-        let (zone, keys, ds) = (self.zone_wait(timing), self.key_wait(timing), self.ds_wait(timing));
-        let wait = match zone_key.state {
-            KeyState::Introduced => zone,
-            // Nobody knew a key of the zone before: the caches hold sets without signatures, and that there is no DNSKEY set.
-            KeyState::Published if zone_key.role.is_entry_point() && !self.has_active_entry_point() => zone.max(keys),
-            KeyState::Published | KeyState::Withdrawn => keys,
-            KeyState::Ready | KeyState::Active => return None,
-            KeyState::Retired => {
-                let forgotten = |retired: &ZoneKey| {
-                    let wait = match retired.role {
-                        Role::Csk => zone.max(ds),
-                        Role::Ksk => ds,
-                        Role::Zsk => zone,
-                    };
-                    retired.since.saturating_add(wait)
-                };
-                return match self.farewell(zone_key) {
-                    Farewell::Alone => Some(forgotten(zone_key)),
-                    Farewell::NotYet => None,
-                    // All keys of the algorithm leave the key set at once.
-                    Farewell::WithAlgorithm => {
-                        let same = |other: &&ZoneKey| {
-                            other.state == KeyState::Retired && other.key.algorithm() == zone_key.key.algorithm()
-                        };
-                        self.keys.iter().filter(same).map(forgotten).max()
-                    }
-                };
-            }
-        };
-        Some(zone_key.since.saturating_add(wait))
-    }
-
-    fn has_active_entry_point(&self) -> bool {
-        self.key_set_signers().any(|zone_key| zone_key.state == KeyState::Active)
-    }
-
-    fn farewell(&self, retired: &ZoneKey) -> Farewell {
-        let others = || self.keys.iter().filter(|other| other.key.algorithm() == retired.key.algorithm());
-        if !others().any(|other| other.state.is_coming_or_here()) {
-            return Farewell::WithAlgorithm;
-        }
-        let active = || others().filter(|other| other.state == KeyState::Active);
-        let zone_covered = !retired.role.signs_zone() || active().any(|other| other.role.signs_zone());
-        let keys_covered = !retired.role.is_entry_point() || active().any(|other| other.role.is_entry_point());
-        if zone_covered && keys_covered { Farewell::Alone } else { Farewell::NotYet }
-    }
-
-    fn zone_wait(&self, timing: &Timing) -> u64 {
-        u64::from(self.zone_ttl.ttl.max(timing.zone_ttl)) + u64::from(timing.propagation)
-    }
-
-    fn key_wait(&self, timing: &Timing) -> u64 {
-        u64::from(self.dnskey_ttl.ttl.max(timing.dnskey_ttl)) + u64::from(timing.propagation)
-    }
-
-    fn ds_wait(&self, timing: &Timing) -> u64 {
-        u64::from(self.ds_ttl.ttl.max(timing.ds_ttl)) + u64::from(timing.parent_propagation)
-    }
-}
-
-/// How a retired key may go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Farewell {
-    /// Others of its algorithm do what it did.
-    Alone,
-    /// Nobody else does yet.
-    NotYet,
-    /// Its algorithm goes.
-    WithAlgorithm,
 }
 
 fn covers_all(keys: &[NewKey]) -> bool {
@@ -430,11 +311,11 @@ fn covers_all(keys: &[NewKey]) -> bool {
     one_algorithm && matches!(roles.as_slice(), [Role::Csk] | [Role::Ksk, Role::Zsk] | [Role::Zsk, Role::Ksk])
 }
 
-fn change(zone_key: &ZoneKey, from: Option<KeyState>, to: Option<KeyState>) -> Change {
+pub(super) fn change(zone_key: &ZoneKey, from: Option<KeyState>, to: Option<KeyState>) -> Change {
     Change { algorithm: zone_key.key.algorithm(), tag: zone_key.key.tag(), role: zone_key.role, from, to }
 }
 
-fn step(zone_key: &mut ZoneKey, to: KeyState, now: u64) -> Change {
+pub(super) fn step(zone_key: &mut ZoneKey, to: KeyState, now: u64) -> Change {
     let change = change(zone_key, Some(zone_key.state), Some(to));
     (zone_key.state, zone_key.since) = (to, now);
     change

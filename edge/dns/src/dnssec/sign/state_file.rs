@@ -160,3 +160,62 @@ pub fn fuzz_state_file(data: &[u8]) {
         assert_eq!(again.map(|again| again.state_text()), Ok(written));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_files() {
+        let origin = Name::absolute("example.org").unwrap();
+        let csk = Arc::new(SigningKey::generate(Algorithm::ED25519, true).unwrap().0);
+        let zsk = Arc::new(SigningKey::generate(Algorithm::ED25519, false).unwrap().0);
+        let (one, other) = (csk.tag(), zsk.tag());
+        let key = |role: &str, state: &str| format!("version 1\nkey 15 {one} {role} {state} 20261125040000\n");
+        let read = |text: &str| {
+            let mut load = |_, tag| match tag {
+                tag if tag == one => Ok(Arc::clone(&csk)),
+                tag if tag == other => Ok(Arc::clone(&zsk)),
+                tag => Err(format!("K...{tag}.key cannot be read")),
+            };
+            ZoneKeys::parse_state(&origin, text, &mut load).map(|keys| keys.state_text()).map_err(|error| error.to_string())
+        };
+        let good =
+            format!("{}serial 7\nleaving 20261125040000 20261125050000 # so\nttl ds 5 20261125040000 3\n", key("csk", "active"));
+        assert_eq!(read(&read(&good).unwrap()), read(&good));
+        for (text, error) in [
+            (String::new(), "the file must begin with \"version 1\"".to_owned()),
+            ("serial 7".to_owned(), "line 1: the file must begin with \"version 1\"".to_owned()),
+            ("\nversion 2".to_owned(), "line 2: version 2 is not known here".to_owned()),
+            ("version 1\nserial -7".to_owned(), "line 2: \"-7\" is no number, or too large a one".to_owned()),
+            (
+                "version 1\nttl moon 1 20261125040000 1".to_owned(),
+                "line 2: \"moon\": the TTLs are those of zone, dnskey and ds".to_owned(),
+            ),
+            ("version 1\nleaving now".to_owned(), "line 2: \"now\" is no time of the form YYYYMMDDHHMMSS".to_owned()),
+            ("version 1\nkey 15".to_owned(), "line 2: \"key\" with 1 words is nothing that stands here".to_owned()),
+            (key("boss", "active"), "line 2: \"boss\" is no role: csk, ksk, zsk".to_owned()),
+            (key("csk", "tired"), "line 2: \"tired\" is no state of a key".to_owned()),
+            (
+                key("csk", "active").replace("15", "13"),
+                format!("line 2: the files of key {one} hold key {one} of algorithm ED25519"),
+            ),
+            (
+                key("csk", "active") + &key("csk", "ready"),
+                format!("line 4: key {one} stands here twice, or there are more than 8 keys"),
+            ),
+            (key("zsk", "active"), format!("key {one} cannot be a zsk with the flags of its DNSKEY record")),
+            (key("ksk", "active"), format!("ED25519 of key {one} does not sign both the keys and the zone")),
+            (key("csk", "withdrawn"), "no key is in the DNSKEY set".to_owned()),
+            (
+                key("csk", "active") + &format!("key 15 {other} zsk ready 20261125040000"),
+                format!("key {other} is a zsk; it has no DS to wait for"),
+            ),
+            ("version 1\n".repeat(101), "line 101: a state file has no more than 100 lines".to_owned()),
+        ] {
+            assert_eq!(read(&text), Err(error), "{text}");
+        }
+        let missing = format!("version 1\nkey 15 {} csk active 20261125040000", one.wrapping_add(1).max(other.wrapping_add(1)));
+        assert!(read(&missing).unwrap_err().contains("cannot be read"));
+    }
+}

@@ -291,3 +291,28 @@ impl ZoneKeys {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_ttl_counts_until_it_has_run_out() {
+        let mut water = HighWater::default();
+        let day = 86_400;
+        for (ttl, now, counts) in [
+            (7 * day, 0, 7 * day),
+            // Seen six days later: until now it was seven days.
+            (300, 6 * day, 7 * day),
+            (day, 12 * day, 7 * day),
+            // The seven days are over, but a record of one day may have been fetched just now.
+            (300, 13 * day - 1, 7 * day),
+            (300, 13 * day + 3600, 7 * day),
+            (300, 14 * day + 3600, 300),
+            (600, 15 * day, 600),
+        ] {
+            water.observe(ttl, now.into(), 3600);
+            assert_eq!(water.ttl, counts, "at {now}");
+        }
+    }
+}
