@@ -148,5 +148,6 @@ pub(crate) fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
 
 /// True if both are the same data of this type.
 pub(crate) fn is_same_data(rtype: Rtype, left: &[u8], right: &[u8]) -> bool {
-    left == right || (left.len() == right.len() && comparable(rtype, left) == comparable(rtype, right))
+    // Copies are made only of what differs in letters.
+    left == right || (left.eq_ignore_ascii_case(right) && comparable(rtype, left) == comparable(rtype, right))
 }
