@@ -1,7 +1,7 @@
 //! Tells secondaries that a zone has a newer version, and hears it told (RFC 1996).
 //!
 //! ```text
-//!   primary:    Notifier::new(secondaries) ─ poll ─> Send(server, id): write_notify ── response ─> handle_response ─ poll ─> ... Done
+//!   primary:    Notifier::new(secondaries) ─ poll ─> Send(server): write ── response ─> handle_response ─ poll ─> ... Done
 //!   secondary:  Notify::parse(packet) ─> write_notify_response; transfer::Secondary::handle_notify
 //! ```
 //! A NOTIFY is only a hint: who gets one looks for itself. Whoever may send one is the access list's to say.
@@ -12,9 +12,10 @@ use crate::record::Record;
 use crate::transfer::read::{AA, Header, NOTIFY, QR, Sections};
 use crate::transfer::write::MessageWriter;
 use crate::transfer::{RecordRef, Soa};
-use crate::tsig::Signer;
+use crate::tsig::{Key, Signer, Verifier, sign_request};
 use crate::types::{CLASS_IN, Rcode, Rtype};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Tries for each secondary (RFC 1996 section 3.6 suggests five).
 const TRIES_MAX: u32 = 5;
@@ -65,8 +66,8 @@ impl Notify {
     }
 }
 
-/// Writes a NOTIFY for a zone; `soa`: its new SOA, with the zone as its owner. Sign it with [`crate::tsig::sign_request`] if there is a key.
-pub fn write_notify(id: u16, soa: &Record, out: &mut Vec<u8>) {
+/// Writes a NOTIFY for a zone; `soa`: its new SOA, with the zone as its owner.
+fn write_notify(id: u16, soa: &Record, out: &mut Vec<u8>) {
     let mut writer = MessageWriter::begin(id, NOTIFY << 11 | AA, out);
     writer.question(soa.name.wire(), Rtype::SOA, CLASS_IN);
     writer.record(Section::Answer, RecordRef::from(soa), CLASS_IN, usize::from(u16::MAX));
@@ -84,20 +85,15 @@ pub fn write_notify_response(notify: &Notify, rcode: Rcode, signer: Option<Signe
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotifierStep {
-    /// Send a NOTIFY with this id.
-    Send {
-        /// To whom.
-        server: SocketAddr,
-        /// The id it must have.
-        id: u16,
-    },
+    /// Send what [`Notifier::write`] writes to this server.
+    Send(SocketAddr),
     /// Nothing before this time.
     Wait(u64),
     /// All have answered, or were told often enough.
     Done,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Target {
     server: SocketAddr,
     /// Its answer may come for any try, so the id stays.
@@ -105,19 +101,32 @@ struct Target {
     tries: u32,
     due: u64,
     is_done: bool,
+    /// Of the last try, if it was signed.
+    verifier: Option<Verifier>,
 }
 
 /// Tells one version of one zone to its secondaries; a newer version gets a new one.
 #[derive(Clone, Debug)]
 pub struct Notifier {
+    soa: Record,
     targets: Vec<Target>,
 }
 
 impl Notifier {
-    /// Begins to tell. `random` gives an id for each, which nobody must be able to guess; `now` in seconds of any clock that does not go back.
-    pub fn new(secondaries: &[SocketAddr], now: u64, mut random: impl FnMut() -> u16) -> Self {
-        let target = |server: &SocketAddr| Target { server: *server, id: random(), tries: 0, due: now, is_done: false };
-        Self { targets: secondaries.iter().map(target).collect() }
+    /// Begins to tell of this SOA. `random` gives an id for each, which nobody must be able to guess; `now` in seconds of any clock that does
+    /// not go back.
+    pub fn new(soa: Record, secondaries: &[SocketAddr], now: u64, mut random: impl FnMut() -> u16) -> Self {
+        let target =
+            |server: &SocketAddr| Target { server: *server, id: random(), tries: 0, due: now, is_done: false, verifier: None };
+        Self { targets: secondaries.iter().map(target).collect(), soa }
+    }
+
+    /// Writes the message for a server, signed if there is a key for it; `now` in seconds since 1970.
+    pub fn write(&mut self, server: SocketAddr, key: Option<&Arc<Key>>, now: u64, out: &mut Vec<u8>) {
+        if let Some(target) = self.targets.iter_mut().find(|target| target.server == server) {
+            write_notify(target.id, &self.soa, out);
+            target.verifier = key.map(|key| sign_request(key, out, now));
+        }
     }
 
     /// What to do now; a [`NotifierStep::Send`] is given once for each try.
@@ -134,17 +143,21 @@ impl Notifier {
             }
             target.due = now.saturating_add(WAIT_SECONDS << target.tries);
             target.tries += 1;
-            return NotifierStep::Send { server: target.server, id: target.id };
+            return NotifierStep::Send(target.server);
         }
         next.map_or(NotifierStep::Done, NotifierStep::Wait)
     }
 
-    /// A packet from a server that was told; with a key the signature must have been verified. The code it answers with: any is the end, for
-    /// one that refuses now will refuse again. `None`: it is no answer to what was sent.
-    pub fn handle_response(&mut self, from: SocketAddr, packet: &[u8]) -> Option<Rcode> {
+    /// A packet from a server that was told; `now` in seconds since 1970. The code it answers with: any is the end, for one that refuses now
+    /// will refuse again. `None`: it is no answer to what was sent, or not signed as that was.
+    pub fn handle_response(&mut self, from: SocketAddr, packet: &[u8], now: u64) -> Option<Rcode> {
         let header = Header::read(packet).filter(|header| header.is_response() && header.opcode() == NOTIFY)?;
         let told = |target: &&mut Target| target.server == from && target.id == header.id && target.tries > 0 && !target.is_done;
-        self.targets.iter_mut().find(told)?.is_done = true;
+        let target = self.targets.iter_mut().find(told)?;
+        if let Some(verifier) = &mut target.verifier {
+            verifier.verify(packet, now).ok()?;
+        }
+        target.is_done = true;
         Some(header.rcode())
     }
 }
@@ -153,14 +166,16 @@ impl Notifier {
 #[doc(hidden)]
 pub fn fuzz_notify(data: &[u8]) {
     let server = SocketAddr::from(([192, 0, 2, 1], 53));
-    let mut notifier = Notifier::new(&[server], 0, || 7);
+    let soa = Record { name: Name::root(), rtype: Rtype::SOA, ttl: 0, rdata: [0; 22].into() };
+    let mut notifier = Notifier::new(soa, &[server], 0, || 7);
     let _ = notifier.poll(0);
-    let _ = notifier.handle_response(server, data);
+    let is_answer = notifier.handle_response(server, data, 0).is_some();
     match Notify::parse(data) {
         Ok(notify) => {
             let mut out = Vec::new();
             write_notify_response(&notify, Rcode::NOERROR, None, 0, &mut out);
-            assert_eq!(notifier.handle_response(server, &out).is_some(), notify.id == 7);
+            assert!(!is_answer);
+            assert_eq!(notifier.handle_response(server, &out, 0).is_some(), notify.id == 7);
         }
         Err(Some(rcode)) => assert_eq!(rcode, Rcode::FORMERR),
         Err(None) => {}
@@ -192,14 +207,14 @@ mod tests {
         let notify = Notify::parse(&packet).unwrap();
         assert_eq!((notify.id, notify.zone.to_string(), notify.serial), (9, "Example.org.".to_owned(), Some(42)));
         let server = SocketAddr::from(([192, 0, 2, 1], 53));
-        let mut notifier = Notifier::new(&[server], 0, || 9);
+        let mut notifier = Notifier::new(soa(), &[server], 0, || 9);
         let mut out = Vec::new();
         write_notify_response(&notify, Rcode::REFUSED, None, 0, &mut out);
-        assert_eq!(notifier.handle_response(server, &out), None, "before anything was sent");
-        assert_eq!(notifier.poll(0), NotifierStep::Send { server, id: 9 });
-        assert_eq!(notifier.handle_response(SocketAddr::from(([192, 0, 2, 2], 53)), &out), None);
-        assert_eq!(notifier.handle_response(server, &packet), None, "the query itself");
-        assert_eq!(notifier.handle_response(server, &out), Some(Rcode::REFUSED));
+        assert_eq!(notifier.handle_response(server, &out, 0), None, "before anything was sent");
+        assert_eq!(notifier.poll(0), NotifierStep::Send(server));
+        assert_eq!(notifier.handle_response(SocketAddr::from(([192, 0, 2, 2], 53)), &out, 0), None);
+        assert_eq!(notifier.handle_response(server, &packet, 0), None, "the query itself");
+        assert_eq!(notifier.handle_response(server, &out, 0), Some(Rcode::REFUSED));
         assert_eq!(notifier.poll(0), NotifierStep::Done);
     }
 
@@ -207,14 +222,14 @@ mod tests {
     fn five_tries_each_later() {
         let servers = [SocketAddr::from(([192, 0, 2, 1], 53)), SocketAddr::from(([192, 0, 2, 2], 53))];
         let mut id = 0;
-        let mut notifier = Notifier::new(&servers, 100, || {
+        let mut notifier = Notifier::new(soa(), &servers, 100, || {
             id += 1;
             id
         });
         let (mut now, mut sent) = (100, Vec::new());
         loop {
             match notifier.poll(now) {
-                NotifierStep::Send { server, .. } => sent.push((now - 100, server)),
+                NotifierStep::Send(server) => sent.push((now - 100, server)),
                 NotifierStep::Wait(until) => now = until,
                 NotifierStep::Done => break,
             }
@@ -223,6 +238,24 @@ mod tests {
         assert_eq!(at(servers[0]), [0, 5, 15, 35, 75]);
         assert_eq!(at(servers[1]), [0, 5, 15, 35, 75]);
         assert_eq!(now, 100 + 155);
+    }
+
+    #[test]
+    fn a_signed_one_wants_a_signed_answer() {
+        let key = Arc::new(Key::new(&Name::absolute("key").unwrap(), crate::tsig::Algorithm::HmacSha256, &[7; 16]).unwrap());
+        let server = SocketAddr::from(([192, 0, 2, 1], 53));
+        let mut notifier = Notifier::new(soa(), &[server], 0, || 9);
+        let (mut packet, mut out) = (Vec::new(), Vec::new());
+        assert_eq!(notifier.poll(0), NotifierStep::Send(server));
+        notifier.write(server, Some(&key), 1_000_000, &mut packet);
+        let notify = Notify::parse(&packet).unwrap();
+        write_notify_response(&notify, Rcode::NOERROR, None, 1_000_000, &mut out);
+        assert_eq!(notifier.handle_response(server, &out, 1_000_000), None);
+        let crate::tsig::Check::Signed(signer) = crate::tsig::KeyRing::new([key]).check(&packet, 1_000_000) else {
+            panic!("{packet:?}")
+        };
+        write_notify_response(&notify, Rcode::NOERROR, Some(signer), 1_000_000, &mut out);
+        assert_eq!(notifier.handle_response(server, &out, 1_000_000), Some(Rcode::NOERROR));
     }
 
     #[test]

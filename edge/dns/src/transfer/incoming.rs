@@ -319,6 +319,9 @@ impl Incoming {
 #[doc(hidden)]
 pub fn fuzz_transfer(data: &[u8]) {
     let _ = TransferRequest::parse(data);
+    if let Ok(zone) = Name::absolute("example") {
+        let _ = super::SoaProbe::new(&zone, None, 7, 0, &mut Vec::new()).handle_response(data, 0);
+    }
     let Ok(zone) = Name::absolute("example") else { return };
     let soa = Record { name: zone.clone(), rtype: Rtype::SOA, ttl: 1, rdata: Soa::with_serial(&[0; 22], 1) };
     let limits = Limits { bytes: 100_000, records: 1000 };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   primary:    TransferRequest::parse ─> outgoing(request, zone, history) ─> Outgoing::poll_message, many times
-//!   secondary:  Secondary::poll ─> AskSoa | Transfer ─> Incoming::handle_message, many times ─> Whole | Differences
+//!   secondary:  Secondary::poll ─> AskSoa: SoaProbe | Transfer: Incoming::handle_message, many times ─> Whole | Differences
 //!                                                            └ apply(zone, differences) ─> Difference ─> changed_records ─> a new Zone
 //!   both:       Difference ─> ZoneHistory (answers IXFR), journal (survives a restart)
 //! ```
@@ -15,6 +15,7 @@ mod incoming;
 pub mod journal;
 mod outgoing;
 mod overlay;
+mod probe;
 pub(crate) mod read;
 mod secondary;
 pub mod serial;
@@ -31,6 +32,7 @@ pub use incoming::{Incoming, Limits, Outcome, Progress, TransferError, Wanted, f
 pub use journal::fuzz_journal;
 pub use outgoing::{Outgoing, TransferRequest, outgoing, write_transfer_refusal};
 pub use overlay::{ApplyError, Overlay, apply};
+pub use probe::SoaProbe;
 pub use secondary::{Secondary, SecondaryStep};
 pub use soa::Soa;
 
@@ -146,5 +148,6 @@ pub(crate) fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
 
 /// True if both are the same data of this type.
 pub(crate) fn is_same_data(rtype: Rtype, left: &[u8], right: &[u8]) -> bool {
-    left == right || (left.len() == right.len() && comparable(rtype, left) == comparable(rtype, right))
+    // Copies are made only of what differs in letters.
+    left == right || (left.eq_ignore_ascii_case(right) && comparable(rtype, left) == comparable(rtype, right))
 }

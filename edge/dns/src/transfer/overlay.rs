@@ -164,7 +164,7 @@ fn is_same(one: &Record, other: &Record) -> bool {
 ///
 /// # Errors
 /// See [`ApplyError`]; the zone must then be taken whole.
-pub fn apply(zone: &dyn ZoneView, differences: &[Difference]) -> Result<Difference, ApplyError> {
+pub fn apply<'d>(zone: &dyn ZoneView, differences: impl IntoIterator<Item = &'d Difference>) -> Result<Difference, ApplyError> {
     let mut overlay = Overlay::new(zone);
     for difference in differences {
         let current = overlay.soa().and_then(|soa| Soa::parse(&soa.rdata)).ok_or(ApplyError::Serial)?;

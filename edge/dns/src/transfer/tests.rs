@@ -332,6 +332,33 @@ fn requests() {
 }
 
 #[test]
+fn how_new_the_primary_is() {
+    let (zone, key) = (name("example"), key());
+    let (mut query, mut out) = (Vec::new(), Vec::new());
+    let mut probe = SoaProbe::new(&zone, Some(&key), 5, NOW, &mut query);
+    let Check::Signed(mut signer) = KeyRing::new([key.clone()]).check(&query, NOW) else { panic!("{query:?}") };
+    let record = soa(&self::zone(9, ""));
+    let write = |id: u16, flags: u16, out: &mut Vec<u8>| {
+        let mut writer = write::MessageWriter::begin(id, flags, out);
+        writer.question(zone.wire(), Rtype::SOA, 1);
+        writer.record(crate::message::Section::Answer, (&record).into(), 1, 512);
+    };
+    write(6, read::QR, &mut out);
+    assert_eq!(probe.handle_response(&out, NOW), Err(TransferError::NotOurs));
+    write(5, read::QR, &mut out);
+    assert_eq!(probe.handle_response(&out, NOW), Err(TransferError::Signature(crate::tsig::VerifyError::Unsigned)));
+    signer.clone().sign(&mut out, NOW);
+    assert_eq!(probe.handle_response(&out, NOW).map(|soa| soa.serial), Ok(9));
+    let mut unsigned = SoaProbe::new(&zone, None, 5, NOW, &mut query);
+    write(5, read::QR | 5, &mut out);
+    assert_eq!(unsigned.handle_response(&out, NOW), Err(TransferError::Refused(Rcode::REFUSED)));
+    write(5, read::QR | read::TC, &mut out);
+    assert!(unsigned.handle_response(&out, NOW).is_err());
+    signer.sign(&mut query, NOW);
+    assert_eq!(unsigned.handle_response(&query, NOW), Err(TransferError::NotOurs));
+}
+
+#[test]
 fn a_journal_survives_a_torn_end() {
     let versions: Vec<Zone> = (1..=4).map(|serial| zone(serial, &format!("h{serial} A 192.0.2.1\n"))).collect();
     let steps: Vec<Difference> =
@@ -350,6 +377,15 @@ fn a_journal_survives_a_torn_end() {
         wrong[length] ^= 0x10;
         assert_eq!(journal::read(&wrong), (steps[..whole].to_vec(), ends[whole]));
     }
+    // After a restart: the zone's file is old, or has been edited since.
+    let mut history = ZoneHistory::new(1 << 20);
+    journal::read(&file).0.into_iter().for_each(|step| history.push(Arc::new(step)));
+    for old in &versions[..3] {
+        let all = apply(old, history.since(old.serial()).unwrap()).unwrap();
+        let now = build_zone(&name("example"), changed_records(old.records(), &all)).unwrap();
+        assert_eq!(sorted(&now), sorted(&versions[3]));
+    }
+    assert!(history.since(zone(9, "").serial()).is_none());
     // An entry that does not follow the one before is not taken.
     let mut gap = file[..ends[1]].to_vec();
     gap.extend_from_slice(&file[ends[2]..]);
