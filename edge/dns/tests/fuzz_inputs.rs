@@ -8,7 +8,7 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 7] = [
+    let entries: [(&str, Entry); 8] = [
         ("name", postring_dns::name::fuzz_name),
         ("query", postring_dns::query::fuzz_query),
         ("respond", postring_dns::responder::fuzz_respond),
@@ -16,6 +16,7 @@ fn kept_inputs_are_harmless() {
         ("flight", postring_dns::resolver::fuzz_flight),
         ("zone_file", postring_dns::zone::fuzz_zone_file),
         ("list_file", postring_dns::list::fuzz_list_file),
+        ("list_journal", postring_dns::list::fuzz_journal),
     ];
     for (name, entry) in entries {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/inputs").join(name);

@@ -33,7 +33,7 @@ pub use file::ListBuilder;
 pub use import::{Import, read_changes};
 pub use journal::{Decoded, decode_changes, encode_change, fuzz_journal};
 pub use overlay::{ENTRIES_MAX, Overlay, OverlayError};
-pub use records::Part;
+pub use records::{Part, TakeRecord};
 
 use crate::name::Name;
 use crate::record::{RecordSet, negative_ttl};

@@ -213,6 +213,9 @@ pub(super) struct NamesBuilder {
     count: usize,
 }
 
+/// Takes own value, value of what is below, name.
+type Each<'e> = Box<dyn FnMut(u32, u32, &[u8]) + 'e>;
+
 impl NamesBuilder {
     pub(super) fn new() -> Self {
         Self { blob: Vec::new(), table: Table::for_names(64), seed: seed(), count: 0 }
@@ -292,7 +295,7 @@ impl NamesBuilder {
     /// The finished list.
     pub(super) fn finish(mut self) -> Names {
         self.table = Table::for_names(0);
-        let heads = |blob: &[u8], mut each: Box<dyn FnMut(u32, u32, &[u8]) + '_>| {
+        let heads = |blob: &[u8], mut each: Each<'_>| {
             let mut at = 0;
             while at < blob.len() {
                 let name = blob.get(at + HEAD..).unwrap_or_default();

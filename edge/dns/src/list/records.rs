@@ -31,7 +31,8 @@ pub struct Part {
 }
 
 /// Takes owner, type, TTL, data; the names whole.
-type Sink<'s> = &'s mut dyn FnMut(&[u8], Rtype, u32, &[u8]);
+pub type TakeRecord<'t> = dyn FnMut(&[u8], Rtype, u32, &[u8]) + 't;
+type Sink<'s> = &'s mut TakeRecord<'s>;
 
 struct Writer<'w> {
     list: &'w BlockList,
@@ -45,7 +46,7 @@ impl BlockList {
     /// Gives the records of one part of the zone, and the next part. The first part begins with SOA and NS; the SOA at the end is for who
     /// writes the transfer. What was changed by command stands in the first part; file entries for the same addresses and names are
     /// left out, but a network that was hidden by command inside a larger one stays.
-    pub fn records(&self, part: Part, sink: &mut dyn FnMut(&[u8], Rtype, u32, &[u8])) -> Option<Part> {
+    pub fn records(&self, part: Part, sink: &mut TakeRecord<'_>) -> Option<Part> {
         let mut units = self.zones.iter().flat_map(|zone| zone.datasets.iter().map(move |number| (zone, *number)));
         if part.unit == 0 {
             self.head(sink);

@@ -119,7 +119,7 @@ pub(super) fn timestamp(text: &str) -> Option<Option<u64>> {
         return Some(None);
     }
     let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b':' | b'-')).collect();
-    if !(8..=14).contains(&digits.len()) || digits.len() % 2 != 0 {
+    if !(8..=14).contains(&digits.len()) || !digits.len().is_multiple_of(2) {
         return None;
     }
     let part = |from: usize, to: usize| digits.get(from..to).map_or(Some(0), |digits| number(digits, 9999)).map(u64::from);
