@@ -154,7 +154,7 @@ impl Shard {
         self.refusing.borrow().iter().find_map(|origin| {
             let listing = hosted.list(origin)?.listed_address(client)?;
             let list = origin.to_string();
-            let text = format!("Client [{client}] is blocked by {}: {}", list.trim_end_matches('.'), listing.text);
+            let text = format!("Client [{client}] is blocked by {}: {}", list.trim_end_matches('.'), listing.text());
             //= RFC 5321 section 3.1
             //# a 554 response MAY be given in the initial connection opening message instead of the 220
             Some(Reply::with_text(554, 7, 1, text))

@@ -3,7 +3,6 @@
 use crate::key::NameKey;
 use crate::list::BlockList;
 use crate::name::Name;
-use crate::record::RecordSet;
 use crate::types::{Rcode, Rtype};
 use crate::writer::{Full, Section};
 use crate::zone::{After, NameBuffer, Outcome, Question, Sink, Step, Zone, ZoneAnswer};
@@ -224,7 +223,10 @@ impl Hosted {
                     zone.step(question, &mut outcome, sink, &mut after, &mut target)?
                 }
                 Service::List(list) => {
-                    answer_of_list(list, name, rtype, &mut outcome, sink)?;
+                    outcome.rcode = list.answer_to(key.wire(), name, rtype, &mut |section, owner, rtype, ttl, rdata| {
+                        outcome.answered |= section == Section::Answer;
+                        sink.record(section, owner, rtype, ttl, rdata)
+                    })?;
                     Step::Done
                 }
                 Service::Broken => return Ok(Some(Outcome::new(Rcode::SERVFAIL, false))),
@@ -261,20 +263,6 @@ impl Hosted {
 
 fn depth_bit(labels: usize) -> u128 {
     u32::try_from(labels).ok().and_then(|labels| 1_u128.checked_shl(labels)).unwrap_or(0)
-}
-
-fn answer_of_list(list: &BlockList, name: &[u8], rtype: Rtype, outcome: &mut Outcome, sink: &mut impl Sink) -> Result<(), Full> {
-    let Ok(name) = Name::from_wire(name) else { return Ok(()) };
-    let answer = list.answer(&name, rtype);
-    outcome.rcode = answer.rcode;
-    outcome.answered |= !answer.answer.is_empty();
-    for (section, placed) in [(Section::Answer, &answer.answer[..]), (Section::Authority, &answer.authority[..])] {
-        for placed in placed {
-            let RecordSet { rtype, ttl, rdata } = &*placed.set;
-            rdata.iter().try_for_each(|rdata| sink.record(section, placed.owner.wire(), *rtype, *ttl, rdata))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

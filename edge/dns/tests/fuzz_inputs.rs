@@ -8,10 +8,11 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 16] = [
+    let entries: [(&str, Entry); 17] = [
         ("journal", postring_dns::transfer::fuzz_journal),
         ("key_file", postring_dns::dnssec::sign::fuzz_key_file),
         ("list_file", postring_dns::list::fuzz_list_file),
+        ("list_journal", postring_dns::list::fuzz_journal),
         ("name", postring_dns::name::fuzz_name),
         ("notify", postring_dns::notify::fuzz_notify),
         ("query", postring_dns::query::fuzz_query),

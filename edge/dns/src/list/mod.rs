@@ -1,72 +1,114 @@
-//! A block list: consulted in process by address or name, and served as a zone (RFC 5782).
+//! Block lists: consulted in process by address or name, and served as zones (RFC 5782). rbldnsd's files, unchanged.
+//!
+//! ```text
+//!   files ─> file ─> values, addresses | steps | names | generic ─> BlockList ──┬─> listed_address, listed_name: the mail checks
+//!   commands, journal ─> overlay: what changed since the files were written ────┴─> answer: port 53;  records: AXFR
+//! ```
+//! A list is read once and never changed; a newer one replaces it whole. Where we differ from rbldnsd, on purpose:
+//! - a line that is wrong refuses the list instead of being skipped ([`ListBuilder::skip_bad_lines`] skips);
+//! - a name below which something is listed exists: NOERROR without records, where rbldnsd says NXDOMAIN (RFC 8020);
+//! - the test points of RFC 5782 section 5 are there, and 127.0.0.1 is not, whatever the file says;
+//! - no NS records behind positive answers (rbldnsd -a), one set of records for ANY (RFC 8482);
+//! - `acl` is not read: who may ask is set in the configuration.
 
+mod addresses;
+mod answer;
+mod asked;
+mod change;
+mod compact;
 mod file;
-mod ranges;
+mod generic;
+mod hash;
+mod import;
+mod journal;
+mod names;
+mod overlay;
+mod records;
+mod steps;
+mod syntax;
+mod values;
 
-use crate::name::{Name, labels, suffixes};
-use crate::record::RecordSet;
+pub use change::{Change, Entry, Key, Scope, Verdict};
+pub use file::ListBuilder;
+pub use import::{Import, read_changes};
+pub use journal::{Decoded, decode_changes, encode_change, fuzz_journal};
+pub use overlay::{ENTRIES_MAX, Overlay, OverlayError};
+pub use records::{Part, TakeRecord};
+
+use crate::name::Name;
+use crate::record::{RecordSet, negative_ttl};
 use crate::types::{Rcode, Rtype};
-use crate::zone::{Placed, ZoneAnswer, ZoneFileError};
-use ranges::{EXCLUDED, Ranges};
-use smallvec::SmallVec;
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use crate::zone::ZoneFileError;
+use addresses::Addresses;
+use asked::{Asked, TextBuffer};
+use generic::Generic;
+use names::Names;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
+use steps::Steps;
+use values::{EXCLUDED, ValueId, Values};
 
 /// What a list's entries are; rbldnsd's dataset types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListKind {
-    /// IPv4 addresses, networks and ranges.
+    /// IPv4 addresses, networks and ranges; several values of one address are all given.
     Ip4Set,
+    /// IPv4 addresses and networks; the longest prefix says what.
+    Ip4Trie,
+    /// Single IPv4 addresses with one value.
+    Ip4TrivialSet,
+    /// IPv6 addresses and networks.
+    Ip6Trie,
+    /// IPv6 networks of 64 bits with one value, single addresses excluded.
+    Ip6TrivialSet,
     /// Domain names.
     DnSet,
+    /// Plain records.
+    Generic,
+    /// Several of these, each for some subzones.
+    Combined,
 }
 
-/// What an entry says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Value {
-    /// The A record.
-    address: Ipv4Addr,
-    /// The TXT record; `$` stands for what was asked for.
-    text: Box<str>,
-}
-
-/// Names with the values of themselves and of what is below them; without either: something below them has one.
-#[derive(Debug, Default)]
-struct Names {
-    entries: HashMap<Box<[u8]>, OwnAndBelow>,
-}
-
-type OwnAndBelow = (Option<u32>, Option<u32>);
-
-impl Names {
-    fn add(&mut self, key: &Name, own: Option<u32>, below: Option<u32>) {
-        let entry = self.entries.entry(key.wire().into()).or_default();
-        *entry = (own.or(entry.0), below.or(entry.1));
-        // What lies above exists, too, without a value.
-        for suffix in suffixes(key.wire()).skip(1) {
-            if !self.entries.contains_key(suffix) {
-                self.entries.insert(suffix.into(), (None, None));
-            }
-        }
-    }
-
-    fn get(&self, key: &[u8]) -> Option<u32> {
-        suffixes(key)
-            .enumerate()
-            .find_map(|(level, suffix)| {
-                let (own, below) = self.entries.get(suffix)?;
-                if level == 0 { *own } else { *below }
-            })
-            .filter(|value| *value != EXCLUDED)
+impl ListKind {
+    /// From rbldnsd's name of it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "ip4set" => Self::Ip4Set,
+            "ip4trie" => Self::Ip4Trie,
+            "ip4tset" => Self::Ip4TrivialSet,
+            "ip6trie" => Self::Ip6Trie,
+            "ip6tset" => Self::Ip6TrivialSet,
+            "dnset" => Self::DnSet,
+            "generic" => Self::Generic,
+            "combined" => Self::Combined,
+            _ => return None,
+        })
     }
 }
 
 #[derive(Debug)]
 enum Data {
-    Addresses(Ranges),
+    Ip4(Addresses),
+    Ip6(Steps<u128>),
     Names(Names),
+    Generic(Generic),
+}
+
+#[derive(Debug)]
+struct Dataset {
+    data: Data,
+    values: Values,
+    ttl: u32,
+}
+
+/// A subzone of a list, and the datasets that answer for it.
+#[derive(Debug)]
+struct Subzone {
+    /// Relative to the list's zone, lower-case; the root for the zone itself.
+    key: Name,
+    datasets: Vec<usize>,
 }
 
 /// A list that can be consulted.
@@ -74,24 +116,94 @@ enum Data {
 pub struct BlockList {
     /// Lower-case.
     origin: Name,
-    data: Data,
-    values: Vec<Value>,
+    datasets: Vec<Dataset>,
+    /// The longest first.
+    zones: Vec<Subzone>,
     ttl: u32,
     soa: RecordSet,
+    /// Seconds a negative answer may be kept.
+    negative_ttl: u32,
     servers: Option<RecordSet>,
+    made: Option<u64>,
+    expires: Option<u64>,
+    overlay: Option<Arc<Overlay>>,
 }
 
-/// A hit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing {
-    /// What an A query gets.
+/// A hit, borrowed from the list: nothing is allocated before somebody wants the text.
+#[derive(Clone, Debug)]
+pub struct Listing<'l> {
+    /// What an A query gets; of several the first.
     pub address: Ipv4Addr,
-    /// What a TXT query gets, `$` replaced.
-    pub text: String,
+    said: Said<'l>,
+}
+
+#[derive(Clone, Debug)]
+enum Said<'l> {
+    File { values: &'l Values, id: ValueId, asked: Asked<'l> },
+    Overlay(Arc<Entry>),
+}
+
+impl Listing<'_> {
+    /// Everything an A query gets: a list may say several things of one address.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let (own, more) = match &self.said {
+            Said::File { values, id, .. } => (None, Some(values.each(*id).map(|value| value.address))),
+            Said::Overlay(_) => (Some(self.address), None),
+        };
+        own.into_iter().chain(more.into_iter().flatten())
+    }
+
+    /// What a TXT query gets, `$` replaced; of several the first. Empty: no text. Allocates.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = TextBuffer::new();
+        match &self.said {
+            Said::File { values, id, asked } => {
+                if let Some(value) = values.each(*id).next().filter(values::Value::has_text) {
+                    value.write(asked, &mut out);
+                }
+            }
+            Said::Overlay(entry) => out.push(entry.text.as_bytes()),
+        }
+        String::from_utf8_lossy(out.text()).into_owned()
+    }
+}
+
+/// What a list takes of memory, for the operator and the benchmarks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListSize {
+    /// Single IPv4 addresses.
+    pub addresses: usize,
+    /// Places where networks begin or end.
+    pub steps: usize,
+    /// Domain names, with those between them and the root.
+    pub names: usize,
+    /// Bytes of all of these.
+    pub entry_bytes: usize,
+    /// Bytes of A values and texts.
+    pub value_bytes: usize,
 }
 
 impl BlockList {
-    /// Reads a list from rbldnsd's format; `origin` is the zone it is served as.
+    fn new(
+        origin: Name,
+        datasets: Vec<Dataset>,
+        zones: Vec<Subzone>,
+        soa: Option<RecordSet>,
+        servers: Option<RecordSet>,
+        ttl: u32,
+    ) -> Self {
+        let soa = soa.unwrap_or_else(|| own_soa(&origin, ttl));
+        let negative_ttl = soa.rdata.first().map_or(0, |rdata| negative_ttl(soa.ttl, rdata));
+        Self { origin, datasets, zones, ttl, soa, negative_ttl, servers, made: None, expires: None, overlay: None }
+    }
+
+    fn with_times(mut self, made: Option<u64>, expires: Option<u64>) -> Self {
+        (self.made, self.expires) = (made, expires);
+        self
+    }
+
+    /// Reads a list of one file whole; `origin` is the zone it is served as. See [`ListBuilder`] for several files and streams.
     ///
     /// # Errors
     /// The first thing that is wrong, with its file and line.
@@ -103,16 +215,22 @@ impl BlockList {
     ) -> Result<Self, ZoneFileError> {
         let text = read(path)
             .map_err(|error| ZoneFileError { place: path.display().to_string(), text: format!("cannot be read: {error}") })?;
-        let parsed = file::parse(kind, path, &text)?;
-        let soa = parsed.soa.unwrap_or_else(|| own_soa(origin, parsed.ttl));
-        Ok(Self {
-            origin: origin.to_key(),
-            data: parsed.data,
-            values: parsed.values,
-            ttl: parsed.ttl,
-            soa,
-            servers: parsed.servers,
-        })
+        let mut builder = ListBuilder::new(origin, kind);
+        builder.read(path, &mut text.as_bytes())?;
+        builder.finish()
+    }
+
+    /// Lays what was changed by command over the list: it is consulted first.
+    #[must_use]
+    pub fn with_overlay(mut self, overlay: Arc<Overlay>) -> Self {
+        self.overlay = Some(overlay);
+        self
+    }
+
+    /// What was changed by command.
+    #[must_use]
+    pub fn overlay(&self) -> Option<&Arc<Overlay>> {
+        self.overlay.as_ref()
     }
 
     /// The zone it is served as, lower-case.
@@ -121,151 +239,141 @@ impl BlockList {
         &self.origin
     }
 
-    /// Looks an address up. IPv6 addresses are in no list of these kinds; those that carry an IPv4 address count as it.
+    /// Whether `$TIMESTAMP` lets the list be used at this time, seconds since 1970.
     ///
-    /// Cost: one binary search; allocates on a hit only.
-    #[must_use]
-    pub fn listed_address(&self, address: IpAddr) -> Option<Listing> {
-        let (IpAddr::V4(address), Data::Addresses(ranges)) = (address.to_canonical(), &self.data) else { return None };
-        self.listing(ranges.get(address)?, &address.to_string())
+    /// # Errors
+    /// It was made in the future, or it has expired.
+    pub fn check_time(&self, now: u64) -> Result<(), String> {
+        match (self.made, self.expires) {
+            (Some(made), _) if made > now => Err(format!("$TIMESTAMP says that it was made {} seconds from now", made - now)),
+            (_, Some(expires)) if expires < now => Err(format!("$TIMESTAMP says that it expired {} seconds ago", now - expires)),
+            _ => Ok(()),
+        }
     }
 
-    /// Looks a name up, lower-case.
+    /// When the list expires, seconds since 1970.
     #[must_use]
-    pub fn listed_name(&self, key: &Name) -> Option<Listing> {
-        let Data::Names(names) = &self.data else { return None };
-        self.listing(names.get(key.wire())?, key.to_string().trim_end_matches('.'))
+    pub fn expires(&self) -> Option<u64> {
+        self.expires
     }
 
-    fn listing(&self, value: u32, asked: &str) -> Option<Listing> {
-        let value = self.values.get(value as usize)?;
-        Some(Listing { address: value.address, text: value.text.replace('$', asked) })
-    }
-
-    /// Answers a question for a name of this zone. Allocates the records of a hit.
+    /// What the list takes of memory, the overlay not counted.
     #[must_use]
-    pub fn answer(&self, name: &Name, rtype: Rtype) -> ZoneAnswer<'_> {
-        let mut answer = ZoneAnswer::new(Rcode::NOERROR, true);
-        let key = name.to_key();
-        let listing = if key == self.origin {
-            let own = [Some(&self.soa), self.servers.as_ref()];
-            let set = own.into_iter().flatten().find(|set| set.rtype == rtype || rtype == Rtype::ANY);
-            answer.answer.extend(set.map(|set| Placed { owner: name.clone(), set: Cow::Borrowed(set) }));
-            None
-        } else {
-            match self.find(&key) {
-                Found::Listed(listing) => Some(listing),
-                Found::Above => None,
-                Found::Nothing => {
-                    answer.rcode = Rcode::NXDOMAIN;
-                    None
+    pub fn size(&self) -> ListSize {
+        let mut size = ListSize::default();
+        for dataset in &self.datasets {
+            size.value_bytes += dataset.values.bytes();
+            match &dataset.data {
+                Data::Ip4(addresses) => {
+                    let (singles, steps) = addresses.len();
+                    (size.addresses, size.steps) = (size.addresses + singles, size.steps + steps);
+                    size.entry_bytes += addresses.bytes();
                 }
+                Data::Ip6(steps) => {
+                    size.steps += steps.len();
+                    size.entry_bytes += steps.bytes();
+                }
+                Data::Names(names) => {
+                    size.names += names.len();
+                    size.entry_bytes += names.bytes();
+                }
+                Data::Generic(_) => {}
             }
-        };
-        if let Some(listing) = listing {
-            let rdata: Option<Box<[u8]>> = match rtype {
-                Rtype::A | Rtype::ANY => Some(listing.address.octets().into()),
-                Rtype::TXT if !listing.text.is_empty() => {
-                    let octets = listing.text.as_bytes().get(..255).unwrap_or(listing.text.as_bytes());
-                    let length = u8::try_from(octets.len()).unwrap_or(u8::MAX);
-                    Some(std::iter::once(length).chain(octets.iter().copied()).collect())
-                }
-                _ => None,
+        }
+        size
+    }
+
+    /// The datasets of the zone itself.
+    fn own_datasets(&self) -> impl Iterator<Item = &Dataset> {
+        let own = self.zones.last().filter(|zone| zone.key.wire().len() == 1);
+        own.into_iter().flat_map(|zone| &zone.datasets).filter_map(|number| self.datasets.get(*number))
+    }
+
+    /// Looks an address up, first in what was changed by command. An IPv6 address that carries an IPv4 address counts as it.
+    ///
+    /// Cost: for a list of one file with millions of addresses a few cache lines; allocates nothing.
+    #[must_use]
+    pub fn listed_address(&self, address: IpAddr) -> Option<Listing<'_>> {
+        let address = address.to_canonical();
+        if address == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            return None;
+        }
+        if let Some(overlay) = &self.overlay
+            && let Some(entry) = overlay.find_address(address, overlay.now())
+        {
+            return Self::overlay_listing(entry);
+        }
+        self.listed_address_in_file(address)
+    }
+
+    fn listed_address_in_file(&self, address: IpAddr) -> Option<Listing<'_>> {
+        self.own_datasets().find_map(|dataset| {
+            let (id, asked) = match (&dataset.data, address) {
+                (Data::Ip4(addresses), IpAddr::V4(address)) => (addresses.get(address.to_bits()), Asked::Ip4(address)),
+                (Data::Ip6(steps), IpAddr::V6(address)) => (steps.get(address.to_bits()), Asked::Ip6(address)),
+                _ => return None,
             };
-            let rtype = if rtype == Rtype::ANY { Rtype::A } else { rtype };
-            answer.answer.extend(rdata.map(|rdata| Placed {
-                owner: name.clone(),
-                set: Cow::Owned(RecordSet { rtype, ttl: self.ttl, rdata: vec![rdata] }),
-            }));
-        }
-        if answer.answer.is_empty() {
-            answer.authority.push(Placed { owner: self.origin.clone(), set: Cow::Borrowed(&self.soa) });
-        }
-        answer
+            Self::file_listing(&dataset.values, id, asked)
+        })
     }
 
-    fn find(&self, key: &Name) -> Found {
-        let behind = key.wire().len().saturating_sub(self.origin.wire().len());
-        let prefix: SmallVec<[&[u8]; 8]> = labels(key.wire().get(..behind).unwrap_or_default()).collect();
-        match &self.data {
-            Data::Addresses(ranges) => self.find_address(ranges, &prefix),
-            Data::Names(names) => self.find_name(names, key, &prefix),
-        }
+    /// Looks a name up, lower-case, first in what was changed by command. Allocates nothing.
+    #[must_use]
+    pub fn listed_name(&self, key: &Name) -> Option<Listing<'_>> {
+        self.listed_key(key.wire())
     }
 
-    fn find_address(&self, ranges: &Ranges, prefix: &[&[u8]]) -> Found {
-        let mut octets = [0; 4];
-        if prefix.len() > 4 {
-            return Found::Nothing;
+    /// Looks a name up, lower-case, in wire form.
+    ///
+    /// Cost: see [`Self::listed_name`].
+    #[must_use]
+    pub fn listed_key(&self, key: &[u8]) -> Option<Listing<'_>> {
+        if let Some(overlay) = &self.overlay
+            && let Some(entry) = overlay.find_name(key, overlay.now())
+        {
+            return Self::overlay_listing(entry);
         }
-        for (place, label) in octets.iter_mut().zip(prefix.iter().rev()) {
-            let text = std::str::from_utf8(label).unwrap_or_default();
-            match text.parse::<u8>() {
-                Ok(octet) if octet.to_string() == text => *place = octet,
-                _ => return Found::Nothing,
-            }
-        }
-        let first = u32::from_be_bytes(octets);
-        let Some(hosts) = u32::MAX.checked_shr(8 * u32::try_from(prefix.len()).unwrap_or(4)).filter(|_| prefix.len() < 4) else {
-            return self.test_point(first).unwrap_or_else(|| {
-                let address = Ipv4Addr::from(first);
-                ranges
-                    .get(address)
-                    .and_then(|value| self.listing(value, &address.to_string()))
-                    .map_or(Found::Nothing, Found::Listed)
-            });
-        };
-        let last = first | hosts;
-        // 127.0.0.2 is always there.
-        let test = (first..=last).contains(&u32::from(Ipv4Addr::new(127, 0, 0, 2)));
-        if test || ranges.intersects(first, last) { Found::Above } else { Found::Nothing }
+        self.listed_name_in_file(key)
     }
 
-    /// Whoever uses a list can see that it works.
-    fn test_point(&self, address: u32) -> Option<Found> {
-        //= RFC 5782 section 5
-        //# IPv4-based DNSxLs MUST contain an entry for 127.0.0.2 for testing purposes.  IPv4-based DNSxLs MUST NOT contain an entry
-        //# for 127.0.0.1.
-        match Ipv4Addr::from(address).octets() {
-            [127, 0, 0, 1] => Some(Found::Nothing),
-            [127, 0, 0, 2] => Some(self.listing(0, "127.0.0.2").map_or(Found::Nothing, |listing| {
-                let own = match &self.data {
-                    Data::Addresses(ranges) => ranges.get(Ipv4Addr::new(127, 0, 0, 2)),
-                    Data::Names(_) => None,
-                };
-                Found::Listed(own.and_then(|value| self.listing(value, "127.0.0.2")).unwrap_or(listing))
-            })),
-            _ => None,
+    fn listed_name_in_file(&self, key: &[u8]) -> Option<Listing<'_>> {
+        self.own_datasets().find_map(|dataset| {
+            let Data::Names(names) = &dataset.data else { return None };
+            let found = names.find(key);
+            Self::file_listing(&dataset.values, found.value, Asked::Name(found.entry))
+        })
+    }
+
+    /// True if the list's file lists exactly this, the overlay left aside: what `block del` must hide.
+    #[must_use]
+    pub fn file_lists(&self, key: &Key) -> bool {
+        match key {
+            Key::Ip4(network, length) => self.own_datasets().any(|dataset| match &dataset.data {
+                Data::Ip4(addresses) => addresses.any(*network, network | u32::MAX.checked_shr((*length).into()).unwrap_or(0)),
+                _ => false,
+            }),
+            Key::Ip6(network, length) => self.own_datasets().any(|dataset| match &dataset.data {
+                Data::Ip6(steps) => steps.any(*network, network | u128::MAX.checked_shr((*length).into()).unwrap_or(0)),
+                _ => false,
+            }),
+            Key::Name(name, _) => self.listed_name_in_file(name).is_some(),
         }
     }
 
-    fn find_name(&self, names: &Names, key: &Name, prefix: &[&[u8]]) -> Found {
-        //= RFC 5782 section 5
-        //# Name-based DNSxLs MUST contain an entry for the reserved domain name "TEST".  They MUST NOT contain an entry for the
-        //# reserved domain name "INVALID".
-        match prefix {
-            [label] if *label == b"test" => return self.listing(0, "test").map_or(Found::Nothing, Found::Listed),
-            [label] if *label == b"invalid" => return Found::Nothing,
-            _ => {}
+    fn file_listing<'l>(values: &'l Values, id: ValueId, asked: Asked<'l>) -> Option<Listing<'l>> {
+        if id == EXCLUDED {
+            return None;
         }
-        let behind = key.wire().len().saturating_sub(self.origin.wire().len());
-        let mut asked: SmallVec<[u8; 64]> = SmallVec::from_slice(key.wire().get(..behind).unwrap_or_default());
-        asked.push(0);
-        let Ok(asked_name) = Name::from_wire(&asked) else { return Found::Nothing };
-        let text = asked_name.to_string();
-        match names.get(&asked).and_then(|value| self.listing(value, text.trim_end_matches('.'))) {
-            Some(listing) => Found::Listed(listing),
-            None if names.entries.get(asked.as_slice()) == Some(&(None, None)) => Found::Above,
-            None => Found::Nothing,
+        let address = values.each(id).next()?.address;
+        Some(Listing { address, said: Said::File { values, id, asked } })
+    }
+
+    fn overlay_listing<'l>(entry: Arc<Entry>) -> Option<Listing<'l>> {
+        match entry.verdict {
+            Verdict::Listed(address) => Some(Listing { address, said: Said::Overlay(entry) }),
+            Verdict::Hidden => None,
         }
     }
-}
-
-enum Found {
-    Listed(Listing),
-    /// Something below the name is listed: the name exists (RFC 8020).
-    Above,
-    Nothing,
 }
 
 /// The SOA of a list whose file has none.
@@ -281,84 +389,46 @@ fn own_soa(origin: &Name, ttl: u32) -> RecordSet {
 /// For the fuzzer and the replay of its inputs: the first byte says which kind, the rest is read as a list and asked; must not panic.
 #[doc(hidden)]
 pub fn fuzz_list_file(data: &[u8]) {
-    let Some((&kind, text)) = data.split_first() else { return };
-    let kind = if kind & 1 == 0 { ListKind::Ip4Set } else { ListKind::DnSet };
-    let (Ok(text), Ok(origin)) = (std::str::from_utf8(text), Name::absolute("example.org")) else { return };
-    let Ok(list) = BlockList::parse(&origin, kind, Path::new("list"), &mut |_| Ok(text.to_owned())) else { return };
+    const KINDS: [ListKind; 8] = [
+        ListKind::Ip4Set,
+        ListKind::DnSet,
+        ListKind::Ip4Trie,
+        ListKind::Ip4TrivialSet,
+        ListKind::Ip6Trie,
+        ListKind::Ip6TrivialSet,
+        ListKind::Generic,
+        ListKind::Combined,
+    ];
+    let Some((&first, text)) = data.split_first() else { return };
+    let (Some(kind), Ok(origin)) = (KINDS.get(usize::from(first & 7)), Name::absolute("example.org")) else { return };
+    let mut builder = ListBuilder::new(&origin, *kind);
+    if first & 8 != 0 {
+        builder = builder.skip_bad_lines();
+    }
+    if builder.read(Path::new("list"), &mut { text }).is_err() {
+        return;
+    }
+    let Ok(list) = builder.finish() else { return };
     for address in [[0, 0, 0, 0], [127, 0, 0, 2], [192, 0, 2, 1], [255, 255, 255, 255]] {
         // What a client of the zone sees is what is found in process, but for the test points.
         let listed = list.listed_address(address.into());
         let [a, b, c, d] = address;
         if let Ok(name) = Name::parse(&format!("{d}.{c}.{b}.{a}"), Some(&origin))
-            && kind == ListKind::Ip4Set
+            && matches!(kind, ListKind::Ip4Set | ListKind::Ip4Trie)
             && a != 127
         {
             assert_eq!(list.answer(&name, Rtype::A).rcode == Rcode::NOERROR, listed.is_some());
         }
+        let _ = listed.map(|listing| listing.text());
     }
+    let _ = list.listed_address(Ipv6Addr::LOCALHOST.into());
     if let Ok(name) = Name::absolute("a.b") {
         let _ = list.listed_name(&name);
     }
+    let mut part = Some(Part::default());
+    for _ in 0..64 {
+        let Some(next) = part else { break };
+        part = list.records(next, &mut |_, _, _, _| ());
+    }
     crate::test_support::ask_all(&origin, crate::hosted::Service::List(list));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn list(kind: ListKind, text: &str) -> BlockList {
-        let origin = Name::absolute("bl.example").unwrap();
-        BlockList::parse(&origin, kind, Path::new("list"), &mut |_| Ok(text.to_owned())).unwrap()
-    }
-
-    fn ask(list: &BlockList, name: &str, rtype: Rtype) -> String {
-        let answer = list.answer(&Name::absolute(&format!("{name}.bl.example")).unwrap(), rtype);
-        let records: Vec<String> = answer
-            .answer
-            .iter()
-            .flat_map(|placed| placed.set.rdata.iter().map(|rdata| crate::record::rdata_text(placed.set.rtype, rdata)))
-            .collect();
-        assert_eq!(records.is_empty(), !answer.authority.is_empty(), "a negative answer has the SOA, a positive not");
-        format!("{} {}", answer.rcode, records.join(" "))
-    }
-
-    #[test]
-    fn addresses() {
-        let text = ":127.0.0.3:$ is listed\n192.0.2.0/24\n!192.0.2.7\n192.0.2.9 :4:worse\n198.51.100.1 only a text\n";
-        let list = list(ListKind::Ip4Set, text);
-        assert_eq!(ask(&list, "1.2.0.192", Rtype::A), "NOERROR 127.0.0.3");
-        assert_eq!(ask(&list, "1.2.0.192", Rtype::TXT), "NOERROR \"192.0.2.1 is listed\"");
-        assert_eq!(ask(&list, "1.2.0.192", Rtype::MX), "NOERROR ");
-        assert_eq!(ask(&list, "7.2.0.192", Rtype::A), "NXDOMAIN ");
-        assert_eq!(ask(&list, "9.2.0.192", Rtype::A), "NOERROR 127.0.0.4");
-        assert_eq!(ask(&list, "1.100.51.198", Rtype::TXT), "NOERROR \"only a text\"");
-        // Empty non-terminals exist, what is beside them does not.
-        assert_eq!(ask(&list, "0.192", Rtype::A), "NOERROR ");
-        assert_eq!(ask(&list, "3.0.192", Rtype::A), "NXDOMAIN ");
-        assert_eq!(ask(&list, "01.2.0.192", Rtype::A), "NXDOMAIN ");
-        assert_eq!(ask(&list, "1.1.2.0.192", Rtype::A), "NXDOMAIN ");
-        // RFC 5782 section 5.
-        assert_eq!(ask(&list, "2.0.0.127", Rtype::A), "NOERROR 127.0.0.2");
-        assert_eq!(ask(&list, "1.0.0.127", Rtype::A), "NXDOMAIN ");
-        assert_eq!(list.listed_address([127, 0, 0, 2].into()), None);
-        let listing = list.listed_address("::ffff:192.0.2.9".parse().unwrap()).unwrap();
-        assert_eq!((listing.address, listing.text.as_str()), ([127, 0, 0, 4].into(), "worse"));
-    }
-
-    #[test]
-    fn names() {
-        let list = list(ListKind::DnSet, ":2:$\nbad.example\n.worse.example\n!good.worse.example\n*.below.example\n");
-        assert_eq!(ask(&list, "bad.example", Rtype::TXT), "NOERROR \"bad.example\"");
-        assert_eq!(ask(&list, "x.bad.example", Rtype::A), "NXDOMAIN ");
-        assert_eq!(ask(&list, "x.WORSE.example", Rtype::A), "NOERROR 127.0.0.2");
-        assert_eq!(ask(&list, "good.worse.example", Rtype::A), "NXDOMAIN ");
-        assert_eq!(ask(&list, "below.example", Rtype::A), "NXDOMAIN ");
-        assert_eq!(ask(&list, "a.below.example", Rtype::A), "NOERROR 127.0.0.2");
-        assert_eq!(ask(&list, "example", Rtype::A), "NOERROR ");
-        assert_eq!(
-            (ask(&list, "test", Rtype::A), ask(&list, "invalid", Rtype::A)),
-            ("NOERROR 127.0.0.2".into(), "NXDOMAIN ".into())
-        );
-        assert!(list.listed_name(&Name::absolute("worse.example").unwrap()).is_some());
-    }
 }
