@@ -139,7 +139,8 @@ pub fn block_list(config: &BlockListConfig, origin: &Name) -> Result<BlockList, 
         let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
         let modified =
             modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map_or(0, |time| time.as_secs());
-        builder.read(path, modified, BufReader::with_capacity(1 << 20, file)).map_err(|error| error.to_string())?;
+        builder.modified(modified);
+        builder.read(path, &mut BufReader::with_capacity(1 << 20, file)).map_err(|error| error.to_string())?;
     }
     builder.finish().map_err(|error| error.to_string())
 }

@@ -28,11 +28,11 @@ impl Blocks {
         let bytes = state::read_journal(&path)?;
         let mut changes: BTreeMap<Name, Vec<Change>> = BTreeMap::new();
         let decoded = decode_changes(&bytes, &mut |list, change| changes.entry(list.to_key()).or_default().push(change));
-        if decoded.bad_lines > 0 {
-            tracing::warn!("{}: {} lines are damaged and were passed over", path.display(), decoded.bad_lines);
+        if decoded.damaged > 0 {
+            tracing::warn!("{}: {} lines are damaged and were passed over", path.display(), decoded.damaged);
         }
-        if decoded.length < bytes.len() {
-            state::cut(&path, decoded.length)?;
+        if decoded.good_bytes < bytes.len() {
+            state::cut(&path, decoded.good_bytes)?;
         }
         for (list, changes) in changes {
             let overlay = blocks.overlay(&list);
@@ -40,7 +40,7 @@ impl Blocks {
             overlay.apply(changes).map_err(|error| format!("{}: {list}: {error}", path.display()))?;
             overlay.purge(now);
         }
-        blocks.journal_bytes = decoded.length;
+        blocks.journal_bytes = decoded.good_bytes;
         blocks.compact_if_due(state);
         Ok(blocks)
     }
@@ -89,7 +89,9 @@ impl Blocks {
         }
         let mut bytes = Vec::new();
         for (list, overlay) in &self.overlays {
-            overlay.for_each(|entry| encode_change(list, &Change::Put(entry.clone()), &mut bytes));
+            for entry in overlay.iter(overlay.now()) {
+                encode_change(list, &Change::Put((*entry).clone()), &mut bytes);
+            }
         }
         match state::replace(&state.block_journal(), &bytes, 0o600) {
             Ok(()) => {

@@ -1,7 +1,7 @@
 //! What is asked of other servers, each on a thread of its own with plain blocking sockets and a deadline for everything.
 
 use postring_dns::message::ResponseView;
-use postring_dns::notify::write_notify;
+use postring_dns::notify::{Notifier, NotifierStep};
 use postring_dns::query::write_query;
 use postring_dns::record::Record;
 use postring_dns::responder::Transport;
@@ -20,9 +20,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Between two octets of a transfer, and for all of it.
 const TCP_IDLE_WAIT: Duration = Duration::from_secs(30);
 const TRANSFER_WAIT: Duration = Duration::from_secs(1800);
-/// Seconds between tries of a NOTIFY, doubled (RFC 1996 section 3.6 suggests 60 and five tries): a lost packet should not cost a minute.
-const NOTIFY_SECONDS: u64 = 3;
-const NOTIFY_TRIES: u32 = 5;
+/// Between two looks whether a NOTIFY is to be sent again.
+const NOTIFY_WAIT_SECONDS_MAX: u64 = 60;
 /// Octets of a datagram: more than any server sends.
 const DATAGRAM_BYTES: usize = 65_535;
 
@@ -91,8 +90,8 @@ impl Job {
                 Done::Transfer { origin, primary, differences: have.is_some(), result }
             }
             Self::Notify { soa, server, key } => {
-                let result = tell(&soa, server, key.as_ref());
-                Done::Notify { origin: soa.name, server, result }
+                let origin = soa.name.to_key();
+                Done::Notify { origin, server, result: tell(soa, server, key.as_ref()) }
             }
         }
     }
@@ -189,23 +188,22 @@ fn transfer(origin: &Name, primary: SocketAddr, have: Option<&Record>, key: Opti
     }
 }
 
-fn tell(soa: &Record, server: SocketAddr, key: Option<&Arc<Key>>) -> Result<Rcode, String> {
-    let mut last = String::new();
-    for attempt in 0..NOTIFY_TRIES {
-        let socket = socket_to(server)?;
-        let id = random_id();
-        let mut packet = Vec::new();
-        write_notify(id, soa, &mut packet);
-        let verifier = key.map(|key| sign_request(key, &mut packet, unix()));
-        let accept = |packet: &[u8]| {
-            let (head, flags) = (packet.first_chunk().map(|id| u16::from_be_bytes(*id))?, *packet.get(2)?);
-            let is_ours = head == id && flags & 0x80 != 0 && verified(&verifier, packet);
-            is_ours.then(|| Rcode(u16::from(packet.get(3).copied().unwrap_or(0) & 15)))
-        };
-        match exchange(&socket, &packet, Duration::from_secs(NOTIFY_SECONDS << attempt), accept) {
-            Ok(rcode) => return Ok(rcode),
-            Err(error) => last = error,
+fn tell(soa: Record, server: SocketAddr, key: Option<&Arc<Key>>) -> Result<Rcode, String> {
+    let mut notifier = Notifier::new(soa, &[server], unix(), random_id);
+    let socket = socket_to(server)?;
+    let mut packet = Vec::new();
+    loop {
+        match notifier.poll(unix()) {
+            NotifierStep::Send(server) => notifier.write(server, key, unix(), &mut packet),
+            NotifierStep::Wait(until) => {
+                std::thread::sleep(Duration::from_secs(until.saturating_sub(unix()).clamp(1, NOTIFY_WAIT_SECONDS_MAX)));
+                continue;
+            }
+            NotifierStep::Done => return Err("it does not answer".to_owned()),
+        }
+        let answered = exchange(&socket, &packet, UDP_WAIT, |answer| notifier.handle_response(server, answer, unix()));
+        if let Ok(rcode) = answered {
+            return Ok(rcode);
         }
     }
-    Err(last)
 }

@@ -92,7 +92,7 @@ impl Keeper {
         let origin = self.find_list(list)?;
         let mut changes = Vec::new();
         let decoded = decode_changes(lines.as_bytes(), &mut |_, change| changes.push(change));
-        if decoded.bad_lines > 0 || decoded.length < lines.len() {
+        if decoded.damaged > 0 || decoded.good_bytes < lines.len() {
             return Err("the changes were damaged on their way; nothing was changed".to_owned());
         }
         let count = changes.len();
@@ -103,12 +103,7 @@ impl Keeper {
     fn show_list(&mut self, list: &str) -> Answer {
         let origin = self.find_list(list)?;
         let overlay = self.blocks.overlay(&origin);
-        let mut entries = Vec::new();
-        overlay.for_each(|entry| {
-            if entries.len() < ENTRIES_SHOWN_MAX {
-                entries.push(entry_json(entry));
-            }
-        });
+        let entries: Vec<Value> = overlay.iter(self.now()).take(ENTRIES_SHOWN_MAX).map(|entry| entry_json(&entry)).collect();
         Ok(json!({ "list": origin.to_string(), "total": overlay.len(), "entries": entries }))
     }
 
@@ -140,7 +135,10 @@ fn parse(name: &str) -> Result<Name, String> {
 fn describe(kept: &Kept, now: u64) -> Value {
     let zone = zone_of(&kept.service);
     let entries = match &*kept.service {
-        Service::List(list) => Some(list.size().entries()),
+        Service::List(list) => {
+            let size = list.size();
+            Some(size.addresses + size.steps + size.names)
+        },
         Service::Zone(zone) => Some(zone.record_count()),
         Service::Broken => None,
     };
