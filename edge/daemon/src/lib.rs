@@ -10,7 +10,10 @@
 //! - `connection`: one client, from accept to close
 //! - `reverse`: the client's name by DNS
 //! - `message`: from the last dot to the reply
+//! - `zones`: transfers, notifications, updates and signed queries
+//! - `cache`: the operator's questions about the resolver
 
+mod cache;
 pub mod config;
 mod connection;
 mod message;
@@ -18,5 +21,6 @@ mod questions;
 mod reverse;
 mod role;
 mod shard;
+mod zones;
 
 pub use role::run;

@@ -1,7 +1,9 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
+use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::shard::{Event, Settings, Shard, ShardParts};
+use crate::zones::Publisher;
 use glommio::net::TcpListener;
 use glommio::{LocalExecutorBuilder, Placement};
 use postring_control::{Child, FromChild, ListenerName, ListenerSpec, Role, Shards, StatsPage, ToChild};
@@ -9,11 +11,16 @@ use postring_directory::Newest;
 use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
 use postring_ring::{Arena, ArenaGeometry, DoorbellButton, SlotClass};
 use postring_smtp::{Protocol, ServerConfig};
-use postring_transport::{Doorbell, dns, tls};
+use postring_transport::{Doorbell, tls};
+use postring_zones::Handle;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// Time for the keeper of zones to do what an operator asks; the operator waits a little longer.
+const ANSWER_WAIT: Duration = Duration::from_secs(9);
 
 /// Runs the role until it is drained.
 ///
@@ -21,11 +28,13 @@ use std::sync::mpsc::{self, Receiver};
 /// One line that says why the role cannot work.
 pub fn run(mut child: Child) -> Result<(), String> {
     let (launch, tls) = read_launch(child.launch.config.clone())?;
-    // A zone that has become unreadable since the check must not keep mail from being taken.
-    let (hosted, wrong) = dns::load_what_can_be(&launch.dns);
-    wrong.iter().for_each(|text| child.sender().alarm(text));
+    // A zone that has become unreadable since the check does not keep mail from being taken: it says SERVFAIL.
+    let publisher = Arc::new(Publisher::default());
+    let publish = Arc::clone(&publisher);
+    let zones = launch.dns.zones(&child.launch.hostname);
+    let (keeper, served) = postring_zones::start(zones, &child.launch.data, Box::new(move |served| publish.publish(served)))?;
     let geometry = geometry(&launch);
-    let settings = Settings { launch, tls, hosted: Arc::new(hosted) };
+    let settings = Settings { launch, tls };
     let mut listeners = std::mem::take(&mut child.listeners);
     let mut shards = Shards::new(Role::Edge);
     let mut arenas = Vec::new();
@@ -40,6 +49,8 @@ pub fn run(mut child: Child) -> Result<(), String> {
             store_shards: child.launch.store_shards,
             data: child.launch.data.clone(),
             settings: settings.clone(),
+            served: Arc::clone(&served),
+            keeper: keeper.clone(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -65,7 +76,9 @@ pub fn run(mut child: Child) -> Result<(), String> {
     let descriptors: Vec<BorrowedFd<'_>> = arenas.iter().map(AsFd::as_fd).collect();
     child.sender().send(&FromChild::Ready, &descriptors).map_err(|error| error.to_string())?;
     drop(arenas);
-    control(&child, &shards)?;
+    let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
+    publisher.begin(speakers);
+    control(&child, &shards, &keeper)?;
     shards.drain(|| Event::Drain, &child.sender());
     Ok(())
 }
@@ -84,8 +97,7 @@ fn read_launch(config: serde_json::Value) -> Result<(Arc<EdgeLaunch>, Tls), Stri
 
 fn read_settings(config: serde_json::Value) -> Result<Settings, String> {
     let (launch, tls) = read_launch(config)?;
-    let hosted = Arc::new(dns::load(&launch.dns)?);
-    Ok(Settings { launch, tls, hosted })
+    Ok(Settings { launch, tls })
 }
 
 fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
@@ -101,7 +113,7 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
 }
 
 /// Hears the supervisor until it says drain.
-fn control(child: &Child, shards: &Shards<Event>) -> Result<(), String> {
+fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle) -> Result<(), String> {
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -113,17 +125,23 @@ fn control(child: &Child, shards: &Shards<Event>) -> Result<(), String> {
             },
             ToChild::Directory { sequence } => {
                 if let Some(snapshot) = newest.take(sequence, &descriptors) {
+                    keeper.directory(snapshot.clone());
                     shards.tell_all(|| Event::Directory(snapshot.clone()));
                 }
             }
             ToChild::Reload { config } => {
-                let result = read_settings(config).map(|settings| {
+                let result = read_settings(config).and_then(|settings| {
+                    keeper.configure(settings.launch.dns.zones(&child.launch.hostname))?;
                     shards.tell_all(|| Event::Reload(Box::new(settings.clone())));
-                    serde_json::json!("reloaded")
+                    Ok(serde_json::json!("reloaded"))
                 });
                 child.sender().answer(0, result);
             }
-            ToChild::Ask { id, words } => child.sender().answer(id, Err(format!("edge does not know \"{}\"", words.join(" ")))),
+            ToChild::Ask { id, words } => {
+                let is_cache = matches!(words.as_slice(), [first, second, ..] if first == "dns" && second == "cache");
+                let result = if is_cache { cache::ask(&words, shards) } else { keeper.ask(words, ANSWER_WAIT) };
+                child.sender().answer(id, result);
+            }
             ToChild::Launch(_) => {}
             ToChild::Drain => return Ok(()),
         }

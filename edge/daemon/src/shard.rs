@@ -1,25 +1,28 @@
 //! One shard: what the tasks of one thread share, and the tasks that are not a client's.
 
+use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
+use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
 use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
 use postring_directory::Snapshot;
-use postring_dns::{Hosted, Name};
+use postring_dns::Name;
 use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
 use postring_mail::{Now, Reply, slot};
 use postring_ring::{Arena, Slot};
 use postring_smtp::{Client, ServerConfig};
-use postring_transport::dns::{DnsServer, Resolver};
+use postring_transport::dns::{Beyond, DnsServer, Resolver};
 use postring_transport::{Doorbell, Hangups, Stream};
+use postring_zones::{Handle, Served};
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of one read of commands.
@@ -36,6 +39,13 @@ pub(crate) enum Event {
     Attach(Box<ProducerEnd>),
     Directory(Snapshot),
     Reload(Box<Settings>),
+    /// Other zones and lists.
+    Served(Arc<Served>),
+    /// A command about what the shard's resolver has kept.
+    Cache {
+        words: Vec<String>,
+        answer: SyncSender<OperatorAnswer>,
+    },
     Drain,
 }
 
@@ -44,8 +54,10 @@ pub(crate) enum Event {
 pub(crate) struct Settings {
     pub launch: Arc<EdgeLaunch>,
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    pub hosted: Arc<Hosted>,
 }
+
+/// What an operator's command gets.
+pub(crate) type OperatorAnswer = Result<serde_json::Value, String>;
 
 /// What the tasks of a shard share. Borrows never last over an await.
 pub(crate) struct Shard {
@@ -58,6 +70,7 @@ pub(crate) struct Shard {
     directory: RefCell<Option<Snapshot>>,
     resolver: Resolver,
     dns: Rc<DnsServer>,
+    zones: Rc<ZoneService>,
     /// The block lists that refuse clients.
     refusing: RefCell<Vec<Name>>,
     arena: RefCell<Arena>,
@@ -80,6 +93,8 @@ pub(crate) struct ShardParts {
     pub store_shards: u32,
     pub data: PathBuf,
     pub settings: Settings,
+    pub served: Arc<Served>,
+    pub keeper: Handle,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -87,10 +102,15 @@ pub(crate) struct ShardParts {
 
 impl Shard {
     pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
-        let Settings { launch, tls, hosted } = parts.settings;
-        let resolver = Resolver::new(&launch.dns, hosted);
+        let Settings { launch, tls } = parts.settings;
+        let resolver = Resolver::new(&launch.dns, Arc::clone(&parts.served.hosted));
+        let dns = DnsServer::new(resolver.clone(), launch.dns.recursion.clone());
+        dns.set_identity(parts.hostname.clone().into_bytes());
+        let zones = ZoneService::new(parts.served, parts.keeper, resolver.clone());
+        dns.set_beyond(Rc::clone(&zones) as Rc<dyn Beyond>);
         Rc::new(Self {
-            dns: DnsServer::new(resolver.clone(), launch.dns.recursion.clone()),
+            dns,
+            zones,
             resolver,
             refusing: RefCell::new(launch.dns.refusing_lists()),
             number: parts.number,
@@ -341,6 +361,9 @@ impl Shard {
                 }
                 Ok(Event::Directory(snapshot)) => *self.directory.borrow_mut() = Some(snapshot),
                 Ok(Event::Reload(settings)) => self.reload(*settings),
+                Ok(Event::Served(served)) => self.zones.take(served),
+                // Whoever asked may have given up.
+                Ok(Event::Cache { words, answer }) => drop(answer.send(cache::command(&self.resolver, &words))),
                 Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {
                     self.draining.set(true);
                     return;
@@ -351,8 +374,8 @@ impl Shard {
     }
 
     fn reload(&self, settings: Settings) {
-        let Settings { launch, tls, hosted } = settings;
-        self.resolver.reload(&launch.dns, hosted);
+        let Settings { launch, tls } = settings;
+        self.resolver.reload(&launch.dns, self.resolver.hosted());
         self.dns.reload(launch.dns.recursion.clone());
         *self.refusing.borrow_mut() = launch.dns.refusing_lists();
         *self.launch.borrow_mut() = launch;

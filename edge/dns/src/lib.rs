@@ -6,8 +6,8 @@
 //! ```
 //! Packets, answers and time are arguments; sockets, randomness and files are the daemon's. hickory-proto is the oracle of the tests.
 
-pub mod cookie;
 mod context;
+pub mod cookie;
 pub mod dnssec;
 pub mod hosted;
 pub mod key;
@@ -16,8 +16,8 @@ pub mod message;
 pub mod name;
 pub mod notify;
 pub mod query;
-mod rdata;
 pub mod rate_limit;
+mod rdata;
 pub mod record;
 pub mod resolver;
 pub mod responder;

@@ -270,7 +270,17 @@ impl Server {
             let flags = ResponseFlags { authoritative: flags.iter().any(|flag| flag == "aa"), ..ResponseFlags::default() };
             writer.finish(rcode, flags, full && !tcp);
         } else {
-            assert_eq!(respond(&Context::default(), &self.hosted, query, Client { address: [127, 0, 0, 1].into(), transport }, false, &mut out), Response::Ready);
+            assert_eq!(
+                respond(
+                    &Context::default(),
+                    &self.hosted,
+                    query,
+                    Client { address: [127, 0, 0, 1].into(), transport },
+                    false,
+                    &mut out
+                ),
+                Response::Ready
+            );
         }
         if behaves("lower") {
             out[12..].make_ascii_lowercase();

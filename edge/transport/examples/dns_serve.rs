@@ -4,8 +4,9 @@
 //!   dns_serve zone.kit zone.kit.txt 127.0.0.1:5300
 //! ```
 
-use postring_dns::Hosted;
-use postring_transport::dns::{DnsConfig, DnsServer, Resolver, ZoneConfig, load};
+use postring_dns::{Hosted, Name, Service};
+use postring_transport::dns::{DnsConfig, DnsServer, Resolver};
+use postring_zones::source;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or("give: the zone's name, its file, the address to serve it at");
-    let zone = ZoneConfig { name: next()?, file: next()?.into() };
+    let origin = Name::absolute(&next()?)?;
+    let zone = source::zone_file(&origin, next()?.as_ref(), &mut |_| {})?;
     let address: SocketAddr = next()?.parse()?;
-    let config = DnsConfig { forwarders: Some(Vec::new()), zone: vec![zone], ..DnsConfig::default() };
-    let hosted: Hosted = load(&config)?;
+    let config = DnsConfig { forwarders: Some(Vec::new()), ..DnsConfig::default() };
+    let mut hosted = Hosted::default();
+    hosted.add(&origin, Service::Zone(zone))?;
     let (udp, tcp) = (UdpSocket::bind(address)?, TcpListener::bind(address)?);
     udp.set_nonblocking(true)?;
     // As the supervisor does; the system's limit is fine too.

@@ -17,5 +17,6 @@ pub mod state;
 pub mod template;
 
 pub use config::ZonesConfig;
-pub use keeper::{Handle, check, start};
+pub use keeper::{Answer, Handle, check, primaries, start};
 pub use served::{Rules, Served};
+pub use state::State;

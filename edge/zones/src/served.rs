@@ -24,7 +24,7 @@ pub struct Rules {
 #[derive(Clone, Debug, Default)]
 pub struct Served {
     /// Zones and lists by their apex.
-    pub hosted: Hosted,
+    pub hosted: Arc<Hosted>,
     /// Keys of TSIG.
     pub keys: KeyRing,
     rules: HashMap<Box<[u8]>, Arc<Rules>>,

@@ -26,5 +26,5 @@ pub mod stats;
 pub use child::{Child, ChildSender, ShardResources};
 pub use link::{ConsumerEnd, ProducerEnd};
 pub use message::{Access, Attach, Endpoint, FromChild, Launch, ListenerName, ListenerSpec, Role, Side, ToChild, User};
-pub use shards::Shards;
+pub use shards::{ShardSpeaker, Shards};
 pub use stats::{Counter, Gauge, StatsPage};

@@ -3,6 +3,8 @@
 use crate::child::ChildSender;
 use crate::message::{FromChild, Role};
 use postring_ring::DoorbellButton;
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
@@ -12,6 +14,21 @@ struct Shard<E> {
     events: Sender<E>,
     button: DoorbellButton,
     thread: JoinHandle<()>,
+}
+
+/// Speaks to one shard from another thread than the control thread.
+pub struct ShardSpeaker<E> {
+    events: Sender<E>,
+    button: DoorbellButton,
+}
+
+impl<E> ShardSpeaker<E> {
+    /// Tells the shard.
+    pub fn tell(&self, event: E) {
+        // A shard that has ended needs no events.
+        let _ = self.events.send(event);
+        self.button.ring();
+    }
 }
 
 /// All shards of the process. `E` is what the control thread tells them.
@@ -54,6 +71,18 @@ impl<E> Shards<E> {
     /// Tells every shard.
     pub fn tell_all(&self, event: impl Fn() -> E) {
         self.all.iter().for_each(|shard| shard.tell(event()));
+    }
+
+    /// Speakers to all shards, for other threads.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn speakers(&self) -> io::Result<Vec<ShardSpeaker<E>>> {
+        let speaker = |shard: &Shard<E>| {
+            let button = DoorbellButton::from_descriptor(shard.button.as_fd().try_clone_to_owned()?);
+            Ok(ShardSpeaker { events: shard.events.clone(), button })
+        };
+        self.all.iter().map(speaker).collect()
     }
 
     /// Tells every shard to drain, waits for their ends, and says so to the supervisor.

@@ -1,17 +1,13 @@
 //! What an administrator can set of DNS. The doc comment of a field is its manual.
 
 use ipnet::IpNet;
-use postring_dns::list::{BlockList, ListKind};
+use postring_dns::Name;
 use postring_dns::resolver::{InfrastructureConfig, do_not_query_default, parse_hints};
-use postring_dns::zone::{ZoneFileError, parse_zone};
-use postring_dns::{Hosted, Name, Service};
+use postring_zones::ZonesConfig;
+use postring_zones::config::{BlockListConfig, KeyConfig, ZoneConfig};
 use serde::{Deserialize, Serialize};
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-
-/// Bytes of a zone or list file; more is somebody's mistake.
-const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Block lists with many names and no zones below: each label would be asked alone, for nothing.
 const PUBLIC_LISTS: [&str; 8] =
@@ -58,11 +54,19 @@ pub struct DnsConfig {
     /// Answer for `localhost`, private reverse trees and the like ourselves (RFC 6303, RFC 6761) instead of asking outside. Default true;
     /// false if your own servers know the names of your private addresses.
     pub local_zones: bool,
-    /// Zones served from master files, each a table: `[[dns.zone]]` with `name` and `file` (relative to this file).
+    /// Zones this server is in charge of, each a table `[[dns.zone]]`, see below.
     pub zone: Vec<ZoneConfig>,
-    /// Block lists in rbldnsd's format, each a table: `[[dns.block_list]]` with `name` (the zone they are served as), `file`, `kind` (`ip4set`
-    /// or `dnset`) and `refuse` (refuse SMTP clients it names; default true).
+    /// Secrets shared with other servers (TSIG), each a table `[[dns.key]]`, see below.
+    pub key: Vec<KeyConfig>,
+    /// Block lists in rbldnsd's format, each a table `[[dns.block_list]]`, see below.
     pub block_list: Vec<BlockListConfig>,
+    /// Serve a zone for each hosted domain (`postring domain add`) that has no `[[dns.zone]]` of its own: MX, SPF, DKIM, DMARC, MTA-STS, TLS-RPT
+    /// and what mail programs look for. Default true; false if other servers are in charge of your domains.
+    pub domain_zones: bool,
+    /// The template of these zones, relative to this file. Default: a built-in one, which `postring domain template` prints.
+    pub domain_template: Option<PathBuf>,
+    /// Names of the servers in the NS records of these zones. Default: this host.
+    pub name_servers: Vec<String>,
     /// Names only this server knows, each a table: `[[dns.host]]` with `name` and `address`.
     pub host: Vec<HostConfig>,
 }
@@ -86,45 +90,6 @@ pub struct ServersConfig {
     pub name: String,
     /// Addresses with port.
     pub servers: Vec<SocketAddr>,
-}
-
-/// A zone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ZoneConfig {
-    /// Its apex.
-    pub name: String,
-    /// Its master file.
-    pub file: PathBuf,
-}
-
-/// A block list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlockListConfig {
-    /// The zone it is served as.
-    pub name: String,
-    /// Its file.
-    pub file: PathBuf,
-    /// What it lists.
-    pub kind: FileKind,
-    /// Refuse SMTP clients it names, 554 5.7.1 at connect. Default true; a list of names refuses nobody.
-    #[serde(default = "refuse")]
-    pub refuse: bool,
-}
-
-fn refuse() -> bool {
-    true
-}
-
-/// See [`ListKind`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FileKind {
-    /// IPv4 addresses, networks, ranges.
-    Ip4set,
-    /// Domain names.
-    Dnset,
 }
 
 /// A static host.
@@ -159,7 +124,11 @@ impl Default for DnsConfig {
             cache_mib: 32,
             local_zones: true,
             zone: Vec::new(),
+            key: Vec::new(),
             block_list: Vec::new(),
+            domain_zones: true,
+            domain_template: None,
+            name_servers: Vec::new(),
             host: Vec::new(),
         }
     }
@@ -199,10 +168,12 @@ impl DnsConfig {
         for name in &self.not_minimised {
             Name::absolute(name).map_err(|error| format!("dns.not_minimised: \"{name}\": {error}"))?;
         }
-        let zones = self.zone.iter().map(|zone| ("dns.zone", &zone.name));
-        let lists = self.block_list.iter().map(|list| ("dns.block_list", &list.name));
+        postring_zones::config::check(&self.zone, &self.key, &self.block_list)?;
+        for server in &self.name_servers {
+            Name::absolute(server).map_err(|error| format!("dns.name_servers: \"{server}\": {error}"))?;
+        }
         let hosts = self.host.iter().map(|host| ("dns.host", &host.name));
-        for (key, name) in zones.chain(lists).chain(hosts) {
+        for (key, name) in hosts {
             Name::absolute(name).map_err(|error| format!("{key}: name = \"{name}\": {error}"))?;
         }
         Ok(())
@@ -210,8 +181,10 @@ impl DnsConfig {
 
     /// Paths become those of `folder`.
     pub fn make_absolute(&mut self, folder: &Path) {
-        let files = self.zone.iter_mut().map(|zone| &mut zone.file).chain(self.block_list.iter_mut().map(|list| &mut list.file));
-        files.chain(self.root_hints_file.as_mut()).for_each(|file| *file = folder.join(&*file));
+        postring_zones::config::make_absolute(&mut self.zone, &mut self.block_list, folder);
+        if let Some(template) = &mut self.domain_template {
+            *template = folder.join(&*template);
+        }
     }
 
     /// The forwarders: configured, or the system's.
@@ -229,7 +202,7 @@ impl DnsConfig {
     /// File, line and what is wrong.
     fn root_hints(&self) -> Result<Vec<SocketAddr>, String> {
         let Some(path) = &self.root_hints_file else { return Ok(self.root_hints.clone()) };
-        let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         parse_hints(&text).map_err(|(line, wrong)| format!("{}:{line}: {wrong}", path.display()))
     }
 
@@ -260,10 +233,24 @@ impl DnsConfig {
         }
     }
 
+    /// What the keeper of zones must know; `hostname` is this host's.
+    #[must_use]
+    pub fn zones(&self, hostname: &str) -> ZonesConfig {
+        ZonesConfig {
+            hostname: hostname.to_owned(),
+            zone: self.zone.clone(),
+            key: self.key.clone(),
+            block_list: self.block_list.clone(),
+            domain_zones: self.domain_zones,
+            domain_template: self.domain_template.clone(),
+            name_servers: self.name_servers.clone(),
+        }
+    }
+
     /// The block lists that refuse clients.
     #[must_use]
     pub fn refusing_lists(&self) -> Vec<Name> {
-        let refusing = self.block_list.iter().filter(|list| list.refuse && list.kind == FileKind::Ip4set);
+        let refusing = self.block_list.iter().filter(|list| list.refuse && list.kind.lists_addresses());
         refusing.filter_map(|list| Name::absolute(&list.name).ok()).collect()
     }
 
@@ -288,59 +275,6 @@ fn system_forwarders(text: &str) -> Vec<SocketAddr> {
         words.next()?.parse::<IpAddr>().ok()
     };
     text.lines().filter_map(address).take(3).map(|address| SocketAddr::new(address, 53)).collect()
-}
-
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn load_each(
-    config: &DnsConfig,
-    mut each: impl FnMut(&Name, Result<Service, ZoneFileError>) -> Result<(), String>,
-) -> Result<(), String> {
-    let name = |text: &str| Name::absolute(text).map_err(|error| format!("\"{text}\": {error}"));
-    for zone in &config.zone {
-        let origin = name(&zone.name)?;
-        each(&origin, parse_zone(&origin, &zone.file, &mut read).map(Service::Zone))?;
-    }
-    for list in &config.block_list {
-        let origin = name(&list.name)?;
-        let kind = match list.kind {
-            FileKind::Ip4set => ListKind::Ip4Set,
-            FileKind::Dnset => ListKind::DnSet,
-        };
-        each(&origin, BlockList::parse(&origin, kind, &list.file, &mut read).map(Service::List))?;
-    }
-    Ok(())
-}
-
-/// Reads all zones and lists.
-///
-/// # Errors
-/// The first that is wrong, with file and line.
-pub fn load(config: &DnsConfig) -> Result<Hosted, String> {
-    config.root_hints()?;
-    let mut hosted = Hosted::default();
-    load_each(config, |origin, service| hosted.add(origin, service.map_err(|error| error.to_string())?))?;
-    Ok(hosted)
-}
-
-/// Reads what can be read, for a process that is started again while a file is broken: mail goes on, a broken zone says SERVFAIL. Gives what
-/// is wrong.
-#[must_use]
-pub fn load_what_can_be(config: &DnsConfig) -> (Hosted, Vec<String>) {
-    let (mut hosted, mut wrong) = (Hosted::default(), Vec::new());
-    let result = load_each(config, |origin, service| {
-        let service = service.unwrap_or_else(|error| {
-            wrong.push(format!("{origin} is not served: {error}"));
-            Service::Broken
-        });
-        hosted.add(origin, service)
-    });
-    wrong.extend(result.err());
-    (hosted, wrong)
 }
 
 #[cfg(test)]

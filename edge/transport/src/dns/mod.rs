@@ -14,9 +14,7 @@ mod udp;
 mod upstream;
 mod watch;
 
-pub use config::{
-    BlockListConfig, DnsConfig, FileKind, HostConfig, ResolverMode, ServersConfig, ZoneConfig, load, load_what_can_be,
-};
+pub use config::{DnsConfig, HostConfig, ResolverMode, ServersConfig};
 pub use replies::{Beyond, Replies, Request};
 pub use resolver::{Resolver, confirmed_name};
 pub use server::DnsServer;

@@ -92,6 +92,11 @@ impl Resolver {
         self.inner.infrastructure.borrow_mut().configure(config.infrastructure());
     }
 
+    /// Takes other zones and lists.
+    pub fn host(&self, hosted: Arc<Hosted>) {
+        *self.inner.hosted.borrow_mut() = hosted;
+    }
+
     /// What is hosted.
     #[must_use]
     pub fn hosted(&self) -> Arc<Hosted> {
@@ -114,7 +119,7 @@ impl Resolver {
     /// What is kept, and what it was good for.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
-        self.inner.cache.borrow().stats()
+        self.inner.cache.borrow().stats(self.now_ms())
     }
 
     /// Forgets what is kept at a name, below it too with `below`; of the root and below it: all, what is known of servers included. Gives the

@@ -335,7 +335,7 @@ impl Keeper {
         if let Some(before) = self.kept.remove(&kept.origin) {
             kept.inherit(before);
         }
-        self.served.hosted.put(&kept.origin, Some(Arc::clone(&kept.service)));
+        Arc::make_mut(&mut self.served.hosted).put(&kept.origin, Some(Arc::clone(&kept.service)));
         self.served.set_rules(&kept.origin, Some(kept.rules()));
         self.is_changed = true;
         self.kept.insert(kept.origin.clone(), kept);
@@ -343,7 +343,7 @@ impl Keeper {
 
     fn remove(&mut self, origin: &Name) {
         self.kept.remove(origin);
-        self.served.hosted.put(origin, None);
+        Arc::make_mut(&mut self.served.hosted).put(origin, None);
         self.served.set_rules(origin, None);
         self.is_changed = true;
     }
@@ -351,7 +351,7 @@ impl Keeper {
     /// Serves another form of a service that is kept.
     fn serve(&mut self, origin: &Name) {
         let Some(kept) = self.kept.get(origin) else { return };
-        self.served.hosted.put(origin, Some(Arc::clone(&kept.service)));
+        Arc::make_mut(&mut self.served.hosted).put(origin, Some(Arc::clone(&kept.service)));
         self.served.set_rules(origin, Some(kept.rules()));
         self.is_changed = true;
     }
@@ -453,6 +453,21 @@ pub fn check(config: &ZonesConfig, state: &State) -> Result<Hosted, String> {
         hosted.put(&origin, Some(Arc::new(service)));
     }
     Ok(hosted)
+}
+
+/// The primaries' zones alone, as their files say, for a role that resolves names and serves none: what it finds here it needs not ask. Gives
+/// what is wrong beside it.
+#[must_use]
+pub fn primaries(config: &ZonesConfig) -> (Hosted, Vec<String>) {
+    let (mut hosted, mut wrong) = (Hosted::default(), Vec::new());
+    for zone in &config.zone {
+        let (Some(path), Ok(origin)) = (&zone.file, Name::absolute(&zone.name)) else { continue };
+        match crate::source::zone_file(&origin, path, &mut |_| {}) {
+            Ok(read) => hosted.put(&origin, Some(Arc::new(Service::Zone(read)))),
+            Err(error) => wrong.push(error),
+        }
+    }
+    (hosted, wrong)
 }
 
 /// For [`Stamp`]: the files of a service.

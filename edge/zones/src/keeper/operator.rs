@@ -138,7 +138,7 @@ fn describe(kept: &Kept, now: u64) -> Value {
         Service::List(list) => {
             let size = list.size();
             Some(size.addresses + size.steps + size.names)
-        },
+        }
         Service::Zone(zone) => Some(zone.record_count()),
         Service::Broken => None,
     };
