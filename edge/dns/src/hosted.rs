@@ -1,12 +1,12 @@
 //! Everything this server is in charge of: zones and block lists by their apex.
 
-use crate::key::{NameKey, root_hash};
+use crate::key::NameKey;
 use crate::list::BlockList;
 use crate::name::Name;
 use crate::record::RecordSet;
 use crate::types::{Rcode, Rtype};
 use crate::writer::{Full, Section};
-use crate::zone::{NameBuffer, Outcome, Question, Sink, Step, Zone, ZoneAnswer};
+use crate::zone::{After, NameBuffer, Outcome, Question, Sink, Step, Zone, ZoneAnswer};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -145,28 +145,28 @@ impl Hosted {
 
     /// The service nearest to a name. Costs a hash step for each label, and a look-up for each ending as long as some apex.
     fn find(&self, key: &NameKey, rtype: Rtype) -> Option<Found<'_>> {
-        let mut hash = root_hash();
+        let (mut whole, mut depths) = (0, self.depths);
         let mut found: Option<Found<'_>> = None;
-        for labels in 0..=key.labels() {
-            if labels > 0 {
-                hash = key.step(hash, labels - 1);
+        for (labels, start, hash) in key.endings() {
+            whole = hash;
+            let possible = depths & 1 != 0;
+            depths >>= 1;
+            if !possible {
+                continue;
             }
             //= RFC 4035 section 3.1.4.1
             //# The DS resource record type is unusual in that it appears only on the parent zone's side of a zone cut.
             // So the apex is asked for its DS only if nobody above it is here.
             let parents = rtype == Rtype::DS && labels == key.labels() && found.is_some();
-            if self.depths & depth_bit(labels) != 0
-                && !parents
-                && let Some(entry) = self.apex(hash, key.ending(labels))
-            {
+            if !parents && let Some(entry) = self.apex(hash, key.ending_at(start)) {
                 found = Some(Found { service: &entry.service, apex_hash: hash, hash: 0 });
             }
         }
-        found.map(|found| Found { hash, ..found })
+        found.map(|found| Found { hash: whole, ..found })
     }
 
-    /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. With it, the name an
-    /// alias that leads out leads to.
+    /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. `alias` is the name the
+    /// last alias leads to, if there is one.
     ///
     /// # Errors
     /// [`Full`] if the answer does not fit.
@@ -175,11 +175,13 @@ impl Hosted {
         name: &[u8],
         rtype: Rtype,
         sink: &mut impl Sink,
-    ) -> Result<Option<(Outcome, NameBuffer)>, Full> {
+        alias: &mut NameBuffer,
+    ) -> Result<Option<Outcome>, Full> {
         let mut key = NameKey::default();
         let mut outcome = Outcome::new(Rcode::NOERROR, true);
-        // The name that is looked at, and the one it leads to.
-        let (mut alias, mut target) = (NameBuffer::new(), NameBuffer::new());
+        // What the name that is looked at leads to.
+        let mut target = NameBuffer::new();
+        let mut after = After::default();
         let mut seen: SmallVec<[u64; ALIASES_MAX]> = SmallVec::new();
         for aliases in 0..ALIASES_MAX {
             let name = if aliases == 0 { name } else { alias.as_slice() };
@@ -198,21 +200,26 @@ impl Hosted {
             let step = match found.service {
                 Service::Zone(zone) => {
                     let question = Question { name, key: &key, apex_hash: found.apex_hash, hash: found.hash, rtype };
-                    zone.step(question, &mut outcome, sink, &mut target)?
+                    zone.step(question, &mut outcome, sink, &mut after, &mut target)?
                 }
                 Service::List(list) => {
                     answer_of_list(list, name, rtype, &mut outcome, sink)?;
                     Step::Done
                 }
-                Service::Broken => return Ok(Some((Outcome::new(Rcode::SERVFAIL, false), alias))),
+                Service::Broken => return Ok(Some(Outcome::new(Rcode::SERVFAIL, false))),
             };
             if step == Step::Done {
                 break;
             }
-            std::mem::swap(&mut alias, &mut target);
+            std::mem::swap(alias, &mut target);
         }
+        after.write_proofs(sink)?;
+        //= RFC 9471 section 3.1
+        //# If a name server generating a referral cannot include all of the available glue records ... it MUST set the TC flag
+        // Other addresses are a courtesy: without them nothing is wrong.
+        outcome.truncated = after.write_addresses(sink).is_err() && !outcome.authoritative;
         let ours = !seen.is_empty();
-        Ok(ours.then_some((outcome, alias)))
+        Ok(ours.then_some(outcome))
     }
 
     /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. Collects the answer in
@@ -220,7 +227,8 @@ impl Hosted {
     #[must_use]
     pub fn answer(&self, name: &Name, rtype: Rtype) -> Option<ZoneAnswer<'static>> {
         let mut answer = ZoneAnswer::new(Rcode::NOERROR, true);
-        let (outcome, target) = self.answer_into(name.wire(), rtype, &mut answer).ok()??;
+        let mut target = NameBuffer::new();
+        let outcome = self.answer_into(name.wire(), rtype, &mut answer, &mut target).ok()??;
         if outcome.rcode == Rcode::SERVFAIL {
             return Some(ZoneAnswer::new(Rcode::SERVFAIL, false));
         }

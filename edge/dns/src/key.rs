@@ -79,6 +79,7 @@ impl NameKey {
     }
 
     /// The lower-case name.
+    #[inline]
     #[must_use]
     pub fn wire(&self) -> &[u8] {
         self.octets.get(..self.length).unwrap_or_default()
@@ -91,12 +92,14 @@ impl NameKey {
     }
 
     /// The ending with so many labels; the whole name if it has no more.
+    #[inline]
     #[must_use]
     pub fn ending(&self, labels: usize) -> &[u8] {
         self.octets.get(self.start(labels)..self.length).unwrap_or_default()
     }
 
     /// Where the ending with so many labels begins.
+    #[inline]
     #[must_use]
     pub fn start(&self, labels: usize) -> usize {
         match self.labels.checked_sub(labels) {
@@ -112,6 +115,26 @@ impl NameKey {
     pub fn step(&self, hash: u64, labels: usize) -> u64 {
         let start = self.start(labels + 1);
         step(hash, self.octets.get(start..).unwrap_or_default())
+    }
+
+    /// Gives each ending from the root to the whole name: how many labels, where it begins, its hash.
+    #[inline]
+    pub fn endings(&self) -> impl Iterator<Item = (usize, usize, u64)> {
+        let starts = self.starts.get(..self.labels).unwrap_or_default();
+        let mut hash = root_hash();
+        let root = (0, self.length - 1, hash);
+        std::iter::once(root).chain(starts.iter().rev().enumerate().map(move |(before, start)| {
+            let start = usize::from(*start);
+            hash = step(hash, self.octets.get(start..).unwrap_or_default());
+            (before + 1, start, hash)
+        }))
+    }
+
+    /// The ending that begins there.
+    #[inline]
+    #[must_use]
+    pub fn ending_at(&self, start: usize) -> &[u8] {
+        self.octets.get(start..self.length).unwrap_or_default()
     }
 
     /// The hash of the ending with so many labels.
@@ -150,17 +173,17 @@ fn step(hash: u64, octets: &[u8]) -> u64 {
     let multiplier = secret().1;
     let mut left = octets.first().map_or(0, |length| usize::from(*length) + 1);
     let (mut hash, mut rest) = (hash, octets);
-    while let Some((word, behind)) = rest.split_first_chunk() {
-        let mut word = u64::from_le_bytes(*word);
-        if left < 8 {
-            word &= (1 << (8 * left)) - 1;
-        }
-        // The halves of the product folded: every bit of the word moves every bit of the hash.
+    // The halves of the product folded: every bit of the word moves every bit of the hash.
+    let fold = |hash: u64, word: u64| {
         let product = u128::from(hash ^ word) * u128::from(multiplier);
-        hash = low(product) ^ low(product >> 64);
+        low(product) ^ low(product >> 64)
+    };
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let word = u64::from_le_bytes(*word);
         if left <= 8 {
-            break;
+            return fold(hash, word & (u64::MAX >> (64 - 8 * left.max(1))));
         }
+        hash = fold(hash, word);
         left -= 8;
         rest = behind;
     }
@@ -203,6 +226,8 @@ mod tests {
                 let own = NameKey::of(suffix).unwrap();
                 prop_assert_eq!(key.ending(key.labels() - skipped), suffix);
                 prop_assert_eq!(key.hash(key.labels() - skipped), own.hash(own.labels()));
+                let (labels, start, hash) = key.endings().nth(key.labels() - skipped).unwrap();
+                prop_assert_eq!((labels, key.ending_at(start), hash), (own.labels(), suffix, own.hash(own.labels())));
             }
         }
 

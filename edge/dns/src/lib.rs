@@ -6,6 +6,7 @@
 //! ```
 //! Packets, answers and time are arguments; sockets, randomness and files are the daemon's. hickory-proto is the oracle of the tests.
 
+mod context;
 pub mod dnssec;
 pub mod hosted;
 pub mod key;

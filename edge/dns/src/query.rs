@@ -153,7 +153,13 @@ impl<'a> QueryView<'a> {
             skip_record(&mut reader)?;
         }
         let (mut edns, mut tsig_at) = (None, None);
-        for _ in 0..additionals {
+        if additionals == 1
+            && let Some((found, end)) = plain_opt(packet, reader.position())
+        {
+            edns = Some(found);
+            reader = Reader::new(packet, end);
+        }
+        for _ in 0..additionals - u16::from(edns.is_some()) {
             // Whatever signs the packet is its last record.
             if tsig_at.is_some() {
                 return None;
@@ -202,6 +208,17 @@ impl<'a> QueryView<'a> {
     pub(crate) fn repeated_flags(&self) -> u16 {
         self.flags & REPEATED
     }
+}
+
+/// The OPT record that stands there, as it does in nearly every query; whatever is else is read with more care.
+fn plain_opt(packet: &[u8], at: usize) -> Option<(Edns<'_>, usize)> {
+    let head: &[u8; 11] = packet.get(at..)?.first_chunk()?;
+    let &[0, 0, 41, payload_high, payload_low, _, version, high, _, length_high, length_low] = head else { return None };
+    let start = at + head.len();
+    let end = start + usize::from(u16::from_be_bytes([length_high, length_low]));
+    let options = packet.get(start..end)?;
+    let payload_bytes = u16::from_be_bytes([payload_high, payload_low]).max(512);
+    Some((Edns { payload_bytes, version, dnssec_ok: high & 0x80 != 0, options }, end))
 }
 
 /// The first octet of the owner, type, class, TTL, and where the data begins.

@@ -11,6 +11,8 @@
 //! ```
 //! Cost of a hit: the query's name read once, its key made once, two table look-ups, the records copied. No allocation; hooks apart.
 
+pub use crate::context::{Admission, Client, Context, CookieVerdict, Hooks, Said, Transport};
+
 use crate::hosted::Hosted;
 use crate::message::{PAYLOAD_BYTES, ResponseFlags, ResponseOptions, ResponseWriter, Section};
 use crate::name::Name;
@@ -19,99 +21,13 @@ use crate::query::{
 };
 use crate::resolver::Resolved;
 use crate::types::{Rcode, Rtype};
-use crate::writer::{COOKIE_BYTES_MAX, Encoded, Full};
-use crate::zone::{Extra, Sink};
-use smallvec::SmallVec;
-use std::net::IpAddr;
+use crate::writer::{Encoded, Full};
+use crate::zone::{Extra, NameBuffer, Sink};
 
 /// The cookie is not ours (RFC 7873 section 8).
 const BADCOOKIE: Rcode = Rcode(23);
 /// Not our zone (RFC 2136 section 2.2, RFC 5936 section 2.2.1).
 const NOTAUTH: Rcode = Rcode(9);
-
-/// How a packet came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// One datagram each way.
-    Udp,
-    /// A stream: no limit but the length's 16 bits.
-    Tcp,
-}
-
-/// Who asks, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// The source address.
-    pub address: IpAddr,
-    /// How the packet came.
-    pub transport: Transport,
-}
-
-/// What is to be said about a client's COOKIE option (RFC 7873 section 5.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CookieVerdict {
-    /// The option has a length it must not have: FORMERR.
-    Malformed,
-    /// The client is who it says; the cookie to give back (client's and server's).
-    Valid(SmallVec<[u8; COOKIE_BYTES_MAX]>),
-    /// No server cookie, or not a valid one: answered as without, with a cookie to come back with.
-    Unproven(SmallVec<[u8; COOKIE_BYTES_MAX]>),
-    /// The same, but nothing but the cookie and BADCOOKIE is said.
-    Demanded(SmallVec<[u8; COOKIE_BYTES_MAX]>),
-}
-
-/// What becomes of a response over UDP whose client is not proven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It is sent.
-    Answer,
-    /// Header, question and TC are sent: an honest client comes back over TCP.
-    Slip,
-    /// Nothing is sent.
-    Drop,
-}
-
-/// What a response says, as far as its rate is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Said<'a> {
-    /// The code.
-    pub rcode: Rcode,
-    /// From a zone of ours, records or their absence; false for referrals and errors.
-    pub authoritative: bool,
-    /// The name asked for, letters as they came.
-    pub name: &'a [u8],
-    /// The apex it was found in, lower-case; empty if it is not ours. Names that do not exist are counted together by it.
-    pub zone: &'a [u8],
-    /// Octets of the response.
-    pub bytes: usize,
-}
-
-/// What the caller decides: cookies and rates. Called on the hot path, must not allocate nor wait.
-pub trait Hooks {
-    /// A COOKIE option came.
-    fn cookie(&self, client: Client, option: &[u8]) -> CookieVerdict;
-
-    /// A response to a client over UDP without a valid cookie is ready.
-    fn admit(&self, client: Client, said: &Said<'_>) -> Admission;
-}
-
-/// What holds for all queries.
-#[derive(Clone, Copy, Default)]
-pub struct Context<'c> {
-    /// The NSID of this server; empty: it is not told (RFC 5001).
-    pub identity: &'c [u8],
-    /// Cookies and rates.
-    pub hooks: Option<&'c dyn Hooks>,
-    /// Adds the addresses of mail exchanges and servers where they fit. False is what NSD's and Knot's minimal responses do: extra records
-    /// for referrals only.
-    pub addresses: bool,
-}
-
-impl std::fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("identity", &self.identity).field("addresses", &self.addresses).finish_non_exhaustive()
-    }
-}
 
 /// A transfer of a whole zone (RFC 5936), or of what has changed (RFC 1995).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,13 +79,13 @@ fn limit(query: &QueryView<'_>, transport: Transport) -> usize {
 }
 
 /// A response being written for one client.
-struct Wire<'o, 'q> {
-    writer: ResponseWriter<'o, 'q>,
+struct Wire<'w, 'o, 'q> {
+    writer: &'w mut ResponseWriter<'o, 'q>,
     dnssec_ok: bool,
     extra: Extra,
 }
 
-impl Sink for Wire<'_, '_> {
+impl Sink for Wire<'_, '_, '_> {
     fn dnssec_ok(&self) -> bool {
         self.dnssec_ok
     }
@@ -305,10 +221,10 @@ fn respond_to(
         }
     }
     let flags = ResponseFlags { recursion_available: recursion, ..ResponseFlags::default() };
-    let writer = ResponseWriter::with_options(query, limit, options, out);
+    let mut writer = ResponseWriter::with_options(query, limit, options, out);
     let empty = writer.mark();
     let extra = if context.addresses { Extra::Addresses } else { Extra::Glue };
-    let mut wire = Wire { writer, dnssec_ok: query.dnssec_ok(), extra };
+    let mut wire = Wire { writer: &mut writer, dnssec_ok: query.dnssec_ok(), extra };
     let recursive = recursion && query.recursion_desired();
     let mut said = Said { rcode: Rcode::REFUSED, authoritative: false, name: query.name, zone: &[], bytes: 0 };
     let (flags, truncated) = match early {
@@ -320,14 +236,14 @@ fn respond_to(
             said.rcode = NOTAUTH;
             (flags, false)
         }
-        None => match hosted.answer_into(query.name, rtype, &mut wire) {
-            Ok(Some((outcome, _))) if outcome.leads_out && recursive => return resolve(query),
+        None => match hosted.answer_into(query.name, rtype, &mut wire, &mut NameBuffer::new()) {
+            Ok(Some(outcome)) if outcome.leads_out && recursive => return resolve(query),
             Ok(None) if recursive => return resolve(query),
             Ok(None) => (flags, false),
-            Ok(Some((outcome, _))) => {
+            Ok(Some(outcome)) => {
                 (said.rcode, said.authoritative) = (outcome.rcode, outcome.authoritative);
                 if outcome.rcode == Rcode::SERVFAIL {
-                    wire.writer.rewind(empty);
+                    writer.rewind(empty);
                 }
                 (ResponseFlags { authoritative: outcome.authoritative, ..flags }, outcome.truncated)
             }
@@ -336,24 +252,24 @@ fn respond_to(
                 //# When a DNS client receives a reply with TC set, it should ignore that response, and query again
                 // So nothing but the question is worth sending.
                 (said.rcode, said.authoritative) = (Rcode::NOERROR, true);
-                wire.writer.rewind(empty);
+                writer.rewind(empty);
                 (ResponseFlags { authoritative: true, ..flags }, true)
             }
         },
     };
     if let Some(hooks) = context.hooks.filter(|_| !proven) {
-        said.bytes = wire.writer.length();
+        said.bytes = writer.length();
         match hooks.admit(client, &said) {
             Admission::Answer => {}
             Admission::Drop => return Response::Drop,
             Admission::Slip => {
-                wire.writer.rewind(empty);
-                wire.writer.finish(Rcode::NOERROR, flags, true);
+                writer.rewind(empty);
+                writer.finish(Rcode::NOERROR, flags, true);
                 return Response::Ready;
             }
         }
     }
-    wire.writer.finish(said.rcode, flags, truncated);
+    writer.finish(said.rcode, flags, truncated);
     Response::Ready
 }
 
@@ -394,7 +310,7 @@ pub fn fuzz_respond(data: &[u8]) {
     let mut out = Vec::new();
     let context = Context { identity: b"ns1", hooks: None, addresses: true };
     for (transport, recursion) in [(Transport::Udp, false), (Transport::Tcp, false), (Transport::Udp, true)] {
-        let client = Client { address: IpAddr::from([192, 0, 2, 1]), transport };
+        let client = Client { address: [192, 0, 2, 1].into(), transport };
         if HOSTED.with(|hosted| respond(&context, hosted, data, client, recursion, &mut out)) == Response::Ready {
             crate::test_support::assert_readable(&out, transport);
         }

@@ -38,16 +38,19 @@ impl<'a> Reader<'a> {
 
     /// A name without pointers, borrowed.
     pub(crate) fn plain_name(&mut self) -> Option<&'a [u8]> {
-        let start = self.at;
+        let mut at = self.at;
         loop {
-            let length = usize::from(*self.bytes(1)?.first()?);
-            if length > LABEL_BYTES_MAX || self.at - start > NAME_BYTES_MAX {
+            let length = usize::from(*self.message.get(at)?);
+            at += 1;
+            if length > LABEL_BYTES_MAX || at - self.at > NAME_BYTES_MAX {
                 return None;
             }
             if length == 0 {
-                return self.message.get(start..self.at);
+                let name = self.message.get(self.at..at);
+                self.at = at;
+                return name;
             }
-            self.bytes(length)?;
+            at += length;
         }
     }
 

@@ -254,8 +254,19 @@ impl<'o, 'q> ResponseWriter<'o, 'q> {
             return self.out.extend_from_slice(rdata);
         }
         let start = self.out.len();
+        // Of most types the name is all that follows.
+        let before = match rtype {
+            Rtype::MX => Some(2),
+            Rtype::NS | Rtype::CNAME | Rtype::PTR => Some(0),
+            _ => None,
+        };
         let mut rest = rdata;
-        for part in parts(rtype) {
+        if let Some((bytes, name)) = before.and_then(|before| rdata.split_at_checked(before)) {
+            self.out.extend_from_slice(bytes);
+            self.name(name);
+            rest = &[];
+        }
+        for part in if before.is_some() { &[] } else { parts(rtype) } {
             let taken = match part {
                 Part::Name => {
                     let length = Reader::new(rest, 0).plain_name().map_or(rest.len(), <[u8]>::len);
@@ -280,6 +291,12 @@ impl<'o, 'q> ResponseWriter<'o, 'q> {
     /// Writes a name, its known ending as a pointer, and remembers the labels written whole. Gives back what points at it, if anything can.
     fn name(&mut self, name: &[u8]) -> Option<u16> {
         let start = self.out.len();
+        // Most records belong to the name that was asked for.
+        if std::ptr::eq(name, self.question) && name.len() > 1 {
+            const QUESTION: u16 = 12;
+            self.out.extend_from_slice(&pointer_octets(QUESTION));
+            return Some(QUESTION);
+        }
         let mut written = 0;
         let target = loop {
             let suffix = name.get(written..).unwrap_or_default();

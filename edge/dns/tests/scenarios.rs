@@ -1,23 +1,30 @@
 //! Questions to zones, as data: `tests/scenarios/*.txt`, a shelf a topic.
 //!
 //! ```text
-//!   # a comment                      zone NAME | list NAME ip4set | list NAME dnset, then its file's lines behind "| "
-//!   ? NAME TYPE [udp SIZE|tcp] [plain] [rd] [recursion] [minimal]  the question; below it the response as it must be
+//!   # a comment                      zone NAME [nsec|nsec3 [secondary]] | list NAME ip4set | list NAME dnset, then its file's lines behind "| "
+//!   ? NAME TYPE [udp SIZE|tcp] [plain] [rd] [recursion] [minimal] [do]  the question; below it the response as it must be
 //!   = RCODE flags, then an/ns/ar records
 //! ```
 //! `REWRITE=1 cargo test -p postring-dns --test scenarios` writes what is answered now; read the difference before you keep it. Every response
 //! is also read by hickory-proto, and must say the same.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+use postring_dns::dnssec::algorithm::Algorithm;
+use postring_dns::dnssec::bitmap::{Nsec, types};
+use postring_dns::dnssec::canonical::label_count;
+use postring_dns::dnssec::nsec3::{Nsec3, label};
+use postring_dns::dnssec::rrsig::Rrsig;
+use postring_dns::dnssec::{Denial, SetSigner};
 use postring_dns::list::{BlockList, ListKind};
 use postring_dns::message::ResponseView;
 use postring_dns::query::write_query;
 use postring_dns::record::rdata_text;
 use postring_dns::responder::{Client, Context, Response, Transport, respond};
-use postring_dns::zone::parse_zone;
+use postring_dns::zone::{ZoneBuilder, parse_zone};
 use postring_dns::{Hosted, Name, Rtype, Service};
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 #[test]
 fn scenarios() {
@@ -37,6 +44,21 @@ fn scenarios() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A zone that came signed answers as the one that was signed here.
+#[test]
+fn a_secondary_answers_as_the_primary() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    for (file, zone) in [("rfc4035-nsec.txt", "zone example nsec"), ("rfc5155-nsec3.txt", "zone example nsec3")] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let secondary = format!("{zone} secondary");
+        let answered = run(&text.replace(zone, &secondary)).replace(&secondary, zone);
+        for (number, (secondary, primary)) in answered.lines().zip(text.lines()).enumerate() {
+            assert_eq!(secondary, primary, "{file}:{}", number + 1);
+        }
+        assert_eq!(answered.len(), text.len());
+    }
 }
 
 fn run(text: &str) -> String {
@@ -69,13 +91,75 @@ fn add(hosted: &mut Hosted, words: &[String], file: &str) {
     let origin = Name::absolute(&words[1]).unwrap();
     let mut read = |_: &Path| Ok(file.to_owned());
     let service = match words[0].as_str() {
-        "zone" => Service::Zone(parse_zone(&origin, Path::new("zone"), &mut read).unwrap()),
+        "zone" => {
+            let zone = parse_zone(&origin, Path::new("zone"), &mut read).unwrap();
+            let denial = match words.get(2).map(String::as_str) {
+                None => return hosted.add(&origin, Service::Zone(zone)).unwrap(),
+                Some("nsec") => Denial::Nsec,
+                Some(_) => Denial::Nsec3 { iterations: 12, salt: [0xaa, 0xbb, 0xcc, 0xdd].into() },
+            };
+            let signed = ZoneBuilder::from_zone(&zone).finish_signed(Arc::new(Sham(origin.clone())), denial).unwrap();
+            // Taken over by a secondary it answers in the same way.
+            let mut builder = ZoneBuilder::new(&origin);
+            for record in signed.records_signed() {
+                builder.add(&Name::from_wire(record.owner).unwrap(), record.rtype, record.ttl, record.rdata.into()).unwrap();
+            }
+            let secondary = builder.finish().unwrap();
+            Service::Zone(if words.contains(&"secondary".to_owned()) { secondary } else { signed })
+        }
         _ => {
             let kind = if words[2] == "ip4set" { ListKind::Ip4Set } else { ListKind::DnSet };
             Service::List(BlockList::parse(&origin, kind, Path::new("list"), &mut read).unwrap())
         }
     };
     hosted.add(&origin, service).unwrap();
+}
+
+/// Signs with nothing, so that a text can tell what was signed.
+#[derive(Debug)]
+struct Sham(Name);
+
+impl SetSigner for Sham {
+    fn sign(&self, owner: &[u8], rtype: Rtype, ttl: u32, rdata: &[&[u8]]) -> Vec<Box<[u8]>> {
+        assert!(!rdata.is_empty() && owner.to_ascii_lowercase() == owner);
+        let labels = label_count(owner);
+        let algorithm = Algorithm::ED25519;
+        let (signer, signature) = (self.0.wire(), &[][..]);
+        let rrsig = Rrsig {
+            type_covered: rtype,
+            algorithm,
+            labels,
+            original_ttl: ttl,
+            expiration: 2,
+            inception: 1,
+            key_tag: 7,
+            signer,
+            signature,
+        };
+        let mut out = Vec::new();
+        rrsig.write(&mut out);
+        vec![out.into()]
+    }
+}
+
+/// What counts of the data of DNSSEC's types.
+fn data_text(rtype: Rtype, rdata: &[u8]) -> String {
+    let types = |bitmap| types(bitmap).map(|rtype| format!(" {rtype}")).collect::<String>();
+    match rtype {
+        Rtype::RRSIG => {
+            let rrsig = Rrsig::parse(rdata).unwrap();
+            format!("{} {} {}", rrsig.type_covered, rrsig.labels, rrsig.original_ttl)
+        }
+        Rtype::NSEC => {
+            let nsec = Nsec::parse(rdata).unwrap();
+            format!("{}{}", Name::from_wire(nsec.next).unwrap(), types(nsec.bitmap))
+        }
+        Rtype::NSEC3 => {
+            let nsec3 = Nsec3::parse(rdata).unwrap();
+            format!("{}{}", String::from_utf8_lossy(&label(&nsec3.next)), types(nsec3.bitmap))
+        }
+        _ => rdata_text(rtype, rdata),
+    }
 }
 
 fn ask(hosted: &Hosted, question: &str) -> String {
@@ -87,6 +171,10 @@ fn ask(hosted: &Hosted, question: &str) -> String {
     if let Some(size) = words.iter().position(|word| *word == "udp").and_then(|at| words.get(at + 1)) {
         let at = packet.len() - 8;
         packet[at..at + 2].copy_from_slice(&size.parse::<u16>().unwrap().to_be_bytes());
+    }
+    if words.contains(&"do") {
+        let at = packet.len() - 4;
+        packet[at] |= 0x80;
     }
     if words.contains(&"plain") {
         packet.truncate(packet.len() - 11);
@@ -109,7 +197,7 @@ fn ask(hosted: &Hosted, question: &str) -> String {
     let mut text = format!("= {}{flags}\n", view.rcode);
     for (section, records) in [("an", &view.answer), ("ns", &view.authority)] {
         for record in records {
-            let data = rdata_text(record.rtype, &record.rdata);
+            let data = data_text(record.rtype, &record.rdata);
             let _ = writeln!(text, "{section} {} {} {} {data}", record.name, record.ttl, record.rtype);
         }
     }

@@ -1,5 +1,13 @@
 //! DNSSEC (RFC 4033 to 4035, 5155, 6605, 8080): what signing zones and validating answers share.
 
+pub mod algorithm;
+pub mod bitmap;
+pub mod canonical;
+pub mod digest;
+pub mod key;
+pub mod nsec3;
+pub mod rrsig;
+
 use std::fmt;
 
 /// What validation found out about an answer (RFC 4033 section 5). A bogus answer is never given on: it becomes a failure.

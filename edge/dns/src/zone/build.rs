@@ -1,7 +1,10 @@
 //! Collects the records of a zone, judges them, and lays them out.
 
+use super::chain;
+use super::signed::{Signed, Source};
 use super::{CUT, DNAME, MIXED, Node, OCCLUDED, Set, WILDCARD, Zone};
-use crate::key::NameKey;
+use crate::dnssec::{Denial, SetSigner};
+use crate::key::{LABELS_MAX, NameKey};
 use crate::name::{Name, labels, suffixes};
 use crate::record::{Rdata, RecordSet, negative_ttl};
 use crate::types::Rtype;
@@ -9,20 +12,21 @@ use crate::writer::head;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 /// Records of one name and type: a message of 64 KiB holds no more, each being a pointer, ten octets and data.
 const SET_RECORDS_MAX: usize = 5461;
 
 /// The records of one name.
 #[derive(Clone, Debug)]
-struct Owner {
+pub(super) struct Owner {
     /// The name as the file writes it.
-    name: Name,
-    sets: SmallVec<[RecordSet; 2]>,
+    pub(super) name: Name,
+    pub(super) sets: SmallVec<[RecordSet; 2]>,
 }
 
 impl Owner {
-    fn set(&self, rtype: Rtype) -> Option<&RecordSet> {
+    pub(super) fn set(&self, rtype: Rtype) -> Option<&RecordSet> {
         self.sets.iter().find(|set| set.rtype == rtype)
     }
 }
@@ -37,8 +41,16 @@ pub struct ZoneBuilder {
 
 /// A name so that octet order is canonical order (RFC 4034 section 6.1): lower-case labels from the root, each ended by an octet below all.
 fn canonical(wire: &[u8]) -> Box<[u8]> {
-    let labels: SmallVec<[&[u8]; 16]> = labels(wire).collect();
-    let mut out = Vec::with_capacity(wire.len());
+    let mut out = SmallVec::new();
+    canonical_into(wire, &mut out);
+    out.as_slice().into()
+}
+
+/// The longest name doubled.
+const CANONICAL_BYTES_MAX: usize = 512;
+
+pub(super) fn canonical_into(wire: &[u8], out: &mut SmallVec<[u8; CANONICAL_BYTES_MAX]>) {
+    let labels: SmallVec<[&[u8]; LABELS_MAX]> = labels(wire).collect();
     for label in labels.iter().rev() {
         for &octet in *label {
             match octet.to_ascii_lowercase() {
@@ -48,7 +60,6 @@ fn canonical(wire: &[u8]) -> Box<[u8]> {
         }
         out.push(0);
     }
-    out.into()
 }
 
 /// True for types that may stand beside a CNAME.
@@ -199,7 +210,34 @@ impl ZoneBuilder {
         for owner in self.owners.into_values() {
             layout.owner(&self.origin, owner)?;
         }
-        layout.finish(self.origin, negative_ttl)
+        let mut zone = layout.finish(self.origin, negative_ttl)?;
+        zone.signed = chain::of_records(&zone).map(|denial| Box::new(Signed { source: Source::Records, denial }));
+        Ok(zone)
+    }
+
+    /// The zone, if it is whole, with signatures made by `signer` when they are asked for, and with the records that prove what is not there.
+    /// The caller has put DNSKEY, CDS and CDNSKEY at the apex; signatures and proofs of others are left out.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn finish_signed(mut self, signer: Arc<dyn SetSigner>, denial: Denial) -> Result<Zone, String> {
+        let negative_ttl = self.judge()?;
+        self.owners.retain(|_, owner| {
+            owner.sets.retain(|set| !matches!(set.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3));
+            !owner.sets.is_empty()
+        });
+        chain::prepare(&self.origin, negative_ttl, &denial, &mut self.owners);
+        let mut layout = Layout::default();
+        for owner in self.owners.into_values() {
+            layout.owner(&self.origin, owner)?;
+        }
+        let made_by_chain = layout.sets.iter().filter(|set| set.rtype == Rtype::NSEC).count();
+        layout.records -= made_by_chain;
+        let mut zone = layout.finish(self.origin, negative_ttl)?;
+        let denial = chain::build(&mut zone, denial)?;
+        let made = std::iter::repeat_with(OnceLock::new).take(zone.sets.len()).collect();
+        zone.signed = Some(Box::new(Signed { source: Source::Signer { signer, made }, denial }));
+        Ok(zone)
     }
 }
 
@@ -279,9 +317,19 @@ impl Layout {
 
     fn set(&mut self, set: &RecordSet) -> Result<(), String> {
         let place = self.blob.len();
-        for rdata in &set.rdata {
+        let mut all: Vec<&Rdata> = set.rdata.iter().collect();
+        if set.rtype == Rtype::RRSIG {
+            // The signatures of a type stand together: it is their first field.
+            all.sort_by_key(|rdata| rdata.first_chunk::<2>().copied());
+        }
+        for rdata in all {
             let length = u16::try_from(rdata.len()).map_err(|error| error.to_string())?;
-            self.blob.extend_from_slice(&head(set.rtype, set.ttl, length));
+            //= RFC 4034 section 3
+            //# The TTL value of an RRSIG RR MUST match the TTL value of the RRset it covers.
+            // Those of a name cover several sets; the TTL of each is in its data.
+            let original = rdata.get(4..8).and_then(<[u8]>::first_chunk).filter(|_| set.rtype == Rtype::RRSIG);
+            let ttl = original.map_or(set.ttl, |ttl| u32::from_be_bytes(*ttl));
+            self.blob.extend_from_slice(&head(set.rtype, ttl, length));
             self.blob.extend_from_slice(rdata);
         }
         self.records += set.rdata.len();
@@ -306,6 +354,7 @@ impl Layout {
             table,
             records: self.records,
             negative_ttl,
+            signed: None,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The answer of one zone to one question (RFC 1034 section 4.3.2, RFC 4592, RFC 6672).
 
+use super::signed::{After, Claim};
 use super::{APEX, CUT, DNAME, Extra, OCCLUDED, Sink, WILDCARD, Zone, ZoneAnswer};
 use crate::key::{NameKey, wildcard_hash};
 use crate::name::{NAME_BYTES_MAX, Name};
@@ -64,11 +65,12 @@ impl Zone {
     /// Looks at one name. `target` is filled if it is an alias.
     ///
     /// Cost: one look-up for a name that exists; for another one for each of its labels that exists, and one or two more.
-    pub(crate) fn step(
-        &self,
+    pub(crate) fn step<'z>(
+        &'z self,
         question: Question<'_>,
         outcome: &mut Outcome,
         sink: &mut impl Sink,
+        after: &mut After<'z>,
         target: &mut NameBuffer,
     ) -> Result<Step, Full> {
         let Question { name, key, rtype, .. } = question;
@@ -83,7 +85,7 @@ impl Zone {
                 //= RFC 4035 section 3.1.4.1
                 //# The DS resource record type is unusual in that it appears only on the parent zone's side of a zone cut.
                 if !(own && rtype == Rtype::DS) {
-                    return self.refer(top, outcome, sink).map(|()| Step::Done);
+                    return self.refer(top, outcome, sink, after).map(|()| Step::Done);
                 }
             } else if !own {
                 return self.redirect(top, question, outcome, sink, target);
@@ -97,8 +99,15 @@ impl Zone {
         let Some(source) = source else {
             // After an alias the code is that of the last name (RFC 6604 section 2).
             outcome.rcode = Rcode::NXDOMAIN;
+            question.prove(self, Claim::NoName { encloser: node }, sink, after);
             return self.deny(sink).map(|()| Step::Done);
         };
+        if rtype == Rtype::RRSIG
+            && let Some(signatures) = self.any_signatures(source)
+        {
+            outcome.answered = true;
+            return sink.set(Section::Answer, name, signatures, None).map(|()| Step::Done);
+        }
         let found = match rtype {
             //= RFC 8482 section 4.1
             //# A DNS responder that receives an ANY query MAY decline to provide a conventional ANY response or MAY instead send a
@@ -106,28 +115,33 @@ impl Zone {
             Rtype::ANY => Some(self.set_range(source).start).filter(|set| self.set_range(source).contains(set)),
             rtype => self.set_of(source, rtype).or_else(|| self.set_of(source, Rtype::CNAME)),
         };
-        let Some(set) = found else { return self.deny(sink).map(|()| Step::Done) };
-        self.put(sink, Section::Answer, name, set, None)?;
+        let Some(number) = found else {
+            let claim = match exact {
+                Some(node) => Claim::NoData(node),
+                None => Claim::WildcardNoData { encloser: node, wildcard: source },
+            };
+            question.prove(self, claim, sink, after);
+            return self.deny(sink).map(|()| Step::Done);
+        };
+        self.put(sink, Section::Answer, name, (source, number), None)?;
         outcome.answered = true;
-        let set = self.encoded(set);
+        if exact.is_none() {
+            question.prove(self, Claim::Wildcard { encloser: node }, sink, after);
+        }
+        let set = self.encoded(number);
         if set.rtype == Rtype::CNAME && rtype != Rtype::CNAME && rtype != Rtype::ANY {
             target.clear();
             target.extend_from_slice(set.rdata().next().unwrap_or(&[0]));
             return Ok(Step::Alias);
         }
         if sink.extra() == Extra::Addresses {
-            // They are a courtesy: without them nothing is wrong.
-            let _ = self.add_addresses(set, sink);
+            after.addresses = Some((self, number));
         }
         Ok(Step::Done)
     }
 
     pub(crate) fn labels(&self) -> usize {
         self.node(APEX).labels.into()
-    }
-
-    fn put(&self, sink: &mut impl Sink, section: Section, owner: &[u8], set: u32, ttl: Option<u32>) -> Result<(), Full> {
-        sink.set(section, owner, self.encoded(set), ttl)
     }
 
     /// The longest ending of the name that exists, and its hash (RFC 4592 section 3.3.1).
@@ -161,17 +175,15 @@ impl Zone {
         top
     }
 
-    fn refer(&self, cut: u32, outcome: &mut Outcome, sink: &mut impl Sink) -> Result<(), Full> {
+    fn refer<'z>(&'z self, cut: u32, outcome: &mut Outcome, sink: &mut impl Sink, after: &mut After<'z>) -> Result<(), Full> {
         // Behind an alias the first part stays our word.
         outcome.authoritative = outcome.answered;
         let Some(servers) = self.set_of(cut, Rtype::NS) else { return Ok(()) };
         sink.set(Section::Authority, self.name(cut), self.encoded(servers), None)?;
-        //= RFC 9471 section 3.1
-        //# If a name server generating a referral cannot include all of the available glue records ... it MUST set the TC flag
-        if sink.extra() != Extra::None && self.add_addresses(self.encoded(servers), sink).is_err() {
-            outcome.truncated = !outcome.authoritative;
+        if sink.extra() != Extra::None {
+            after.addresses = Some((self, servers));
         }
-        Ok(())
+        if sink.dnssec_ok() && self.is_signed() { self.refer_securely(cut, sink, after) } else { Ok(()) }
     }
 
     /// A DNAME above the name redirects it (RFC 6672 section 3.2).
@@ -184,7 +196,7 @@ impl Zone {
         target: &mut NameBuffer,
     ) -> Result<Step, Full> {
         let Some(set) = self.set_of(top, Rtype::DNAME) else { return Ok(Step::Done) };
-        self.put(sink, Section::Answer, self.name(top), set, None)?;
+        self.put(sink, Section::Answer, self.name(top), (top, set), None)?;
         outcome.answered = true;
         let set = self.encoded(set);
         let kept = question.key.start(self.node(top).labels.into());
@@ -204,13 +216,14 @@ impl Zone {
 
     fn deny(&self, sink: &mut impl Sink) -> Result<(), Full> {
         match self.set_of(APEX, Rtype::SOA) {
-            Some(soa) => self.put(sink, Section::Authority, self.name(APEX), soa, Some(self.negative_ttl)),
+            Some(soa) => self.put(sink, Section::Authority, self.name(APEX), (APEX, soa), Some(self.negative_ttl)),
             None => Ok(()),
         }
     }
 
     /// Glue of a referral, addresses of exchanges and servers: a question saved.
-    fn add_addresses(&self, set: crate::writer::Encoded<'_>, sink: &mut impl Sink) -> Result<(), Full> {
+    pub(super) fn add_addresses(&self, set: u32, sink: &mut impl Sink) -> Result<(), Full> {
+        let set = self.encoded(set);
         let skip = match set.rtype {
             Rtype::NS => 0,
             Rtype::MX => 2,
@@ -224,7 +237,7 @@ impl Zone {
             done.push(node);
             for rtype in [Rtype::A, Rtype::AAAA] {
                 if let Some(set) = self.set_of(node, rtype) {
-                    self.put(sink, Section::Additional, target, set, None)?;
+                    self.put(sink, Section::Additional, target, (node, set), None)?;
                 }
             }
         }
@@ -236,11 +249,11 @@ impl Zone {
     pub fn answer(&self, name: &Name, rtype: Rtype) -> ZoneAnswer<'static> {
         let mut answer = ZoneAnswer::new(Rcode::NOERROR, true);
         let mut outcome = Outcome::new(Rcode::NOERROR, true);
-        let mut target = SmallVec::new();
+        let (mut target, mut after) = (NameBuffer::new(), After::default());
         if let Some(key) = NameKey::of(name.wire()) {
             let (apex_hash, hash) = (key.hash(self.labels()), key.hash(key.labels()));
             let question = Question { name: name.wire(), key: &key, apex_hash, hash, rtype };
-            if self.step(question, &mut outcome, &mut answer, &mut target) == Ok(Step::Alias) {
+            if self.step(question, &mut outcome, &mut answer, &mut after, &mut target) == Ok(Step::Alias) {
                 answer.leads_to = Name::from_wire(&target).ok();
             }
         }

@@ -12,9 +12,11 @@
 
 mod answer;
 mod build;
+mod chain;
 mod file;
 mod lookup;
 mod rdata;
+mod signed;
 mod text;
 
 pub(crate) use answer::{Extra, Sink};
@@ -22,6 +24,7 @@ pub use answer::{Placed, ZoneAnswer};
 pub use build::ZoneBuilder;
 pub use file::{ZoneFileError, fuzz_zone_file, parse_zone};
 pub(crate) use lookup::{NameBuffer, Outcome, Question, Step};
+pub(crate) use signed::After;
 pub(crate) use text::seconds;
 
 use crate::key::NameKey;
@@ -29,6 +32,7 @@ use crate::name::Name;
 use crate::types::Rtype;
 use crate::writer::Encoded;
 use hashbrown::HashTable;
+use signed::{Chain, Signed, Source};
 use std::ops::Range;
 
 /// A name of the zone.
@@ -77,6 +81,7 @@ pub struct Zone {
     records: usize,
     /// Seconds of negative answers (RFC 2308 section 3).
     negative_ttl: u32,
+    signed: Option<Box<Signed>>,
 }
 
 /// A record of a zone.
@@ -125,24 +130,25 @@ impl Zone {
             .map_or(0, |serial| u32::from_be_bytes(*serial))
     }
 
-    /// All records, the names in canonical order (RFC 4034 section 6.1), so the apex' first.
+    /// All records, the names in canonical order (RFC 4034 section 6.1), so the apex' first. Without those that are made here by signing, but
+    /// for what was put at the apex: see [`Self::records_signed`].
     pub fn records(&self) -> impl Iterator<Item = RecordRef<'_>> {
-        self.numbers().flat_map(move |node| {
-            let owner = self.name(node);
-            self.set_range(node).flat_map(move |set| self.records_of(owner, set))
-        })
+        self.numbers().flat_map(move |node| self.records_of_node(node))
     }
 
-    /// The records of a name, which must be lower-case.
+    /// The records of a name, which must be lower-case; without those that are made here, as in [`Self::records`].
     pub fn records_at(&self, key: &[u8]) -> impl Iterator<Item = RecordRef<'_>> {
-        self.find_name(key).into_iter().flat_map(move |node| {
-            let owner = self.name(node);
-            self.set_range(node).flat_map(move |set| self.records_of(owner, set))
-        })
+        self.find_name(key).into_iter().flat_map(move |node| self.records_of_node(node))
     }
 
-    fn records_of<'z>(&'z self, owner: &'z [u8], set: u32) -> impl Iterator<Item = RecordRef<'z>> {
-        let set = self.encoded(set);
+    fn records_of_node(&self, node: u32) -> impl Iterator<Item = RecordRef<'_>> {
+        let made_here = self.signed.as_ref().is_some_and(|signed| matches!(signed.source, Source::Signer { .. }));
+        let owner = self.name(node);
+        let sets = self.set_range(node).map(|set| self.encoded(set));
+        sets.filter(move |set| !(made_here && set.rtype == Rtype::NSEC)).flat_map(move |set| self.records_of(owner, set))
+    }
+
+    fn records_of<'z>(&'z self, owner: &'z [u8], set: Encoded<'z>) -> impl Iterator<Item = RecordRef<'z>> + use<'z> {
         set.records().map(move |record| RecordRef {
             owner,
             rtype: set.rtype,
@@ -154,7 +160,19 @@ impl Zone {
     /// Octets on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.blob.len() + size_of_val(&*self.nodes) + size_of_val(&*self.sets) + self.table.allocation_size()
+        let signed = self.signed.as_ref().map_or(0, |signed| {
+            let made = match &signed.source {
+                Source::Signer { made, .. } => {
+                    size_of_val(&**made) + made.iter().filter_map(|made| made.get()).map(|made| made.len()).sum::<usize>()
+                }
+                Source::Records => 0,
+            };
+            made + match &signed.denial {
+                Chain::Nsec(names) => names.octets.len() + 8 * names.nodes.len(),
+                Chain::Nsec3 { links, of_node, .. } => size_of_val(&**links) + size_of_val(&**of_node),
+            }
+        });
+        self.blob.len() + size_of_val(&*self.nodes) + size_of_val(&*self.sets) + self.table.allocation_size() + signed
     }
 
     fn numbers(&self) -> Range<u32> {
