@@ -10,9 +10,10 @@ use crate::types::{Rcode, Rtype};
 
 /// Records of one set: a message of 64 KiB holds no more.
 const SET_RECORDS_MAX: usize = 5461;
-/// Types the server makes itself when it signs a zone, and WKS, which RFC 1123 and 2136 give rules of its own and nobody has: not by update.
-/// RRSIG, NSEC, NSEC3, NSEC3PARAM, WKS.
-const OURS: [Rtype; 5] = [Rtype::RRSIG, Rtype::NSEC, Rtype(50), Rtype(51), Rtype(11)];
+/// Obsolete; RFC 2136 gives it rules of its own.
+const WKS: Rtype = Rtype(11);
+/// Types that are not to be updated: what the server makes itself when it signs a zone, and WKS.
+const OURS: [Rtype; 5] = [Rtype::RRSIG, Rtype::NSEC, Rtype::NSEC3, Rtype::NSEC3PARAM, WKS];
 
 impl Update {
     /// Applies the update to a zone. `key`: what it was signed with, lower-case; without one it is refused.
