@@ -7,7 +7,7 @@
 //! ```
 //! Who publishes a zone does this: read the state file; [`ZoneKeys::advance`]; [`prepare`] the records, with the serial of
 //! [`SerialPolicy::next`]; finish the zone with a [`ZoneSigner`]; write the state file *before* the zone is served, for what caches may know
-//! must not //! must not be forgotten. Again at [`ZoneKeys::next_change`] and at [`ZoneSigner::resign_at`].
+//! must not be forgotten. Again at [`ZoneKeys::next_change`] and at [`ZoneSigner::resign_at`].
 //!
 //! Cost of a signature with all around it: P-256 16 us, Ed25519 19 us of one core (`cargo bench --bench sign`, a server of 2 shared cores); a zone
 //! of 100,000 sets is signed in less than two seconds, if ever all of it is asked for.
