@@ -248,6 +248,12 @@ fn respond_to(
                 }
                 (ResponseFlags { authoritative: outcome.authoritative, ..flags }, outcome.truncated)
             }
+            // Longer than a message can be: there is no way to say it.
+            Err(Full) if client.transport == Transport::Tcp => {
+                said.rcode = Rcode::SERVFAIL;
+                writer.rewind(empty);
+                (flags, false)
+            }
             Err(Full) => {
                 //= RFC 2181 section 9
                 //# When a DNS client receives a reply with TC set, it should ignore that response, and query again
