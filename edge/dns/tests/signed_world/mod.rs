@@ -442,6 +442,22 @@ impl World {
                     }
                 }
             }
+            // No SOA, and so many signatures that do not fit for each denial, of ten more zones' worth of them.
+            "spoil" => {
+                answer.authority.retain(|record| !covers(record, &|rtype| rtype == Rtype::SOA));
+                let denials = std::mem::take(&mut answer.authority);
+                for number in 0..10 {
+                    for record in &denials {
+                        let mut record = record.clone();
+                        let label = labels(record.name.wire()).next().unwrap().to_vec();
+                        let moved = [&label[..label.len() - 1], &[b'a' + number]].concat();
+                        record.name =
+                            Name::child(&moved, &Name::from_wire(parent(record.name.wire()).unwrap()).unwrap()).unwrap();
+                        let copies = if record.rtype == Rtype::RRSIG { how.parse::<u8>().unwrap() } else { 1 };
+                        answer.authority.extend(std::iter::repeat_n(record, copies.into()));
+                    }
+                }
+            }
             // The answer, or its proof, of another name.
             "instead" => {
                 let (name, rtype) = how.split_once('/').unwrap();

@@ -27,7 +27,7 @@ pub use sets::SKEW_SECONDS;
 pub use trust::Trust;
 pub use work::{
     FAILURES_MAX, FAILURES_PER_SET_MAX, HASHES_MAX, ITERATIONS_MAX, ITERATIONS_REFUSED, KEYS_PER_TAG_MAX, LOOK_UPS_MAX,
-    SIGNATURES_MAX, Work,
+    P384_COST, SIGNATURES_MAX, Work,
 };
 
 use super::Security;

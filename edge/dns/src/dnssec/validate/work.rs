@@ -53,7 +53,10 @@ pub(super) struct Spent;
 impl Work {
     pub(super) fn take_signature(&mut self, algorithm: Algorithm) -> Result<(), Spent> {
         let cost = if algorithm == Algorithm::ECDSAP384SHA384 { P384_COST } else { 1 };
-        let left = self.signatures.checked_sub(cost).filter(|_| self.failures > 0);
+        if self.failures == 0 {
+            return Err(Spent);
+        }
+        let left = self.signatures.checked_sub(cost);
         // What is too little for one is nothing for all: the end must not depend on the order.
         self.signatures = left.unwrap_or(0);
         left.map(|_| ()).ok_or(Spent)
