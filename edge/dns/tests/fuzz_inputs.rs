@@ -8,8 +8,9 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 7] = [
+    let entries: [(&str, Entry); 8] = [
         ("name", postring_dns::name::fuzz_name),
+        ("cookie", postring_dns::cookie::fuzz_cookie),
         ("query", postring_dns::query::fuzz_query),
         ("respond", postring_dns::responder::fuzz_respond),
         ("response", postring_dns::message::fuzz_response),
