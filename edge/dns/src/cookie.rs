@@ -240,7 +240,10 @@ mod tests {
         let secrets = CookieSecrets::new(octets(SECRET));
         let cookie: [u8; 24] = octets("fc93fc62807ddb8601abcdef5cf78f71a314227b6679ebf5");
         let fresh = octets("fc93fc62807ddb86010000005cf7a9acf73a7810aca2381e");
-        assert_eq!(secrets.check(&cookie, address("203.0.113.203"), 0x5cf7_a9ac), Checked::Valid(fresh));
+        let client = address("203.0.113.203");
+        assert_eq!(secrets.check(&cookie, client, 0x5cf7_8f71), Checked::Valid(cookie));
+        // It is shown when it is almost two hours old.
+        assert_eq!(secrets.check(&cookie, client, 0x5cf7_a9ac), Checked::Unproven(fresh));
     }
 
     #[test]

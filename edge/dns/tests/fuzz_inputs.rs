@@ -8,7 +8,8 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 17] = [
+    let entries: [(&str, Entry); 18] = [
+        ("cookie", postring_dns::cookie::fuzz_cookie),
         ("journal", postring_dns::transfer::fuzz_journal),
         ("key_file", postring_dns::dnssec::sign::fuzz_key_file),
         ("list_file", postring_dns::list::fuzz_list_file),

@@ -10,7 +10,7 @@
 //! Only a socket bound to the wildcard asks for the control part: a multihomed machine must answer from the address that was asked, or the
 //! client takes the answer for a stranger's.
 //!
-//! JUSTIFICATION of `unsafe`: no safe crate here has the two calls; they take a third of the CPU per answer away under load
+//! JUSTIFICATION of `unsafe`: no safe crate here has the two calls; under load they take a seventh of the CPU of an answer away, with pairs a fifth
 //! (edge/decisions/0004). All pointers the kernel gets are made in this file, from boxes that live as long as the batch.
 
 use std::io;
@@ -34,6 +34,8 @@ const SEGMENTS_MAX: usize = 64;
 const SEGMENTED_BYTES_MAX: usize = 65_000;
 /// Batches without a pair until pairs are looked for again.
 const JOINING_RETRIED: u32 = 32;
+/// Batches after the kernel has refused a pair.
+const JOINING_REFUSED: u32 = 10_000;
 // The control part is written by words of 64 bits.
 const _: () = assert!(size_of::<usize>() == 8);
 /// Octets between two packets, besides their own: buffers that begin at the same place of a page would share few cache lines.
@@ -92,10 +94,10 @@ impl Origin {
     /// The control part with one that says where to cut; gives its length.
     fn with_segment_size(&self, bytes: usize, control: &mut Control) -> usize {
         *control = self.control;
-        let header = [libc::SOL_UDP.to_ne_bytes(), libc::UDP_SEGMENT.to_ne_bytes()].concat();
-        let header = header.first_chunk().copied().unwrap_or_default();
+        let ([a, b, c, d], [e, f, g, h]) = (libc::SOL_UDP.to_ne_bytes(), libc::UDP_SEGMENT.to_ne_bytes());
         let [low, high] = u16::try_from(bytes).unwrap_or(u16::MAX).to_ne_bytes();
-        let words = [SEGMENT_CONTROL_BYTES, u64::from_ne_bytes(header), u64::from_ne_bytes([low, high, 0, 0, 0, 0, 0, 0])];
+        let size = u64::from_ne_bytes([low, high, 0, 0, 0, 0, 0, 0]);
+        let words = [SEGMENT_CONTROL_BYTES, u64::from_ne_bytes([a, b, c, d, e, f, g, h]), size];
         let begin = self.control_bytes.div_ceil(8);
         control.iter_mut().skip(begin).zip(words).for_each(|(place, word)| *place = word);
         (begin + words.len()) * 8
@@ -241,9 +243,8 @@ pub(super) struct Outgoing {
 }
 
 /// Whether looking for pairs pays.
+#[derive(Default)]
 struct Joining {
-    /// The kernel knows how.
-    possible: bool,
     /// Batches to go before it is tried again.
     rest: u32,
 }
@@ -258,7 +259,7 @@ impl Outgoing {
             controls: vec![[0; CONTROL_WORDS]; slots].into_boxed_slice(),
             order: Vec::with_capacity(slots),
             runs: Vec::with_capacity(slots),
-            joining: Joining { possible: true, rest: 0 },
+            joining: Joining::default(),
         }
     }
 
@@ -351,8 +352,9 @@ impl Outgoing {
                     }
                     // The error is of the first one alone, or of an earlier answer whose client is gone.
                     if let Some(&(begin, count)) = runs.first().filter(|run| run.1 > 1) {
-                        tracing::debug!("answers are no longer sent together: {error}");
-                        self.joining.possible = false;
+                        // An interface that cannot, or a path narrower than an answer.
+                        tracing::debug!("answers could not be sent together: {error}");
+                        self.joining.rest = JOINING_REFUSED;
                         let each = self.order.iter().skip(begin).take(count);
                         let each = each.filter_map(|(_, slot)| batch.origins.get(*slot).zip(self.answers.get(*slot)));
                         sent += each.filter(|(origin, answer)| send_one(socket, origin, answer).is_ok()).count();
@@ -368,7 +370,7 @@ impl Outgoing {
 impl Joining {
     fn begin(&mut self, answers: usize) -> bool {
         self.rest = self.rest.saturating_sub(1);
-        self.possible && self.rest == 0 && answers > 1
+        self.rest == 0 && answers > 1
     }
 
     fn end(&mut self, found: bool) {
@@ -414,11 +416,23 @@ fn no_header() -> libc::mmsghdr {
     unsafe { std::mem::zeroed() }
 }
 
+/// Has what is sent go whole or not at all (RFC 9715): our answers fit every path, and who can forge the second fragment of an answer has forged
+/// the answer. What ICMP says of a path's width is not believed. It also saves the kernel a number for each packet (RFC 6864).
+///
+/// # Errors
+/// The socket's.
+pub(super) fn forbid_fragments(socket: BorrowedFd<'_>, bound: SocketAddr) -> io::Result<()> {
+    if bound.is_ipv6() {
+        set_option(socket, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+    }
+    // On a socket of IPv6 for the clients of IPv4.
+    set_option(socket, libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+}
+
 /// Asks the kernel to say which address of ours each datagram came to, if the socket listens on all.
 ///
 /// # Errors
 /// The socket's.
-#[allow(unsafe_code)] // see JUSTIFICATION above; rustix and socket2 do not have the options
 pub(super) fn ask_for_destination(socket: BorrowedFd<'_>, bound: SocketAddr) -> io::Result<()> {
     if !bound.ip().is_unspecified() {
         return Ok(());
@@ -427,7 +441,7 @@ pub(super) fn ask_for_destination(socket: BorrowedFd<'_>, bound: SocketAddr) -> 
         SocketAddr::V4(_) => (libc::SOL_IP, libc::IP_PKTINFO),
         SocketAddr::V6(_) => (libc::SOL_IPV6, libc::IPV6_RECVPKTINFO),
     };
-    set_flag(socket, level, option)
+    set_option(socket, level, option, 1)
 }
 
 /// Asks the kernel to keep the ICMP errors of what this socket sends, with the address they are about (ip(7), `IP_RECVERR`).
@@ -436,17 +450,16 @@ pub(super) fn ask_for_destination(socket: BorrowedFd<'_>, bound: SocketAddr) -> 
 /// The socket's.
 pub(super) fn ask_for_errors(socket: BorrowedFd<'_>, family: IpAddr) -> io::Result<()> {
     match family {
-        IpAddr::V4(_) => set_flag(socket, libc::SOL_IP, libc::IP_RECVERR),
-        IpAddr::V6(_) => set_flag(socket, libc::SOL_IPV6, libc::IPV6_RECVERR),
+        IpAddr::V4(_) => set_option(socket, libc::SOL_IP, libc::IP_RECVERR, 1),
+        IpAddr::V6(_) => set_option(socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1),
     }
 }
 
-#[allow(unsafe_code)] // see JUSTIFICATION above
-fn set_flag(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
+#[allow(unsafe_code)] // see JUSTIFICATION above; rustix and socket2 do not have the options
+fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
     // SAFETY: the option's value is an int, which lives until after the call.
-    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), length) } {
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -4,7 +4,7 @@ use super::Resolver;
 use super::clients::{Admission, Clients};
 use super::connection;
 use super::guard::Guard;
-use super::mmsg::{Origin, ask_for_destination, send_one};
+use super::mmsg::{Origin, ask_for_destination, forbid_fragments, send_one};
 use super::replies::{Beyond, Replies, Request, Way};
 use super::udp::{self, Datagrams};
 use crate::{Hangups, Stream};
@@ -146,8 +146,13 @@ impl DnsServer {
     /// Answers datagrams until the executor ends.
     pub async fn serve_udp(self: Rc<Self>, socket: OwnedFd) {
         let bound = rustix::net::getsockname(&socket).ok().and_then(|address| SocketAddr::try_from(address).ok());
-        if let Some(Err(error)) = bound.map(|bound| ask_for_destination(socket.as_fd(), bound)) {
-            tracing::warn!("DNS answers may leave from another address than the one asked: {error}");
+        if let Some(bound) = bound {
+            if let Err(error) = ask_for_destination(socket.as_fd(), bound) {
+                tracing::warn!("DNS answers may leave from another address than the one asked: {error}");
+            }
+            if let Err(error) = forbid_fragments(socket.as_fd(), bound) {
+                tracing::debug!("DNS answers may be fragmented: {error}");
+            }
         }
         let socket = Rc::new(socket);
         let mut datagrams = Answering { hosted: self.resolver.hosted(), server: self, socket: Rc::clone(&socket) };

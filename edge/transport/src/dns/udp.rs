@@ -109,7 +109,7 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::mmsg::ask_for_destination;
+    use crate::dns::mmsg::{ask_for_destination, forbid_fragments};
     use std::net::UdpSocket as Client;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -136,6 +136,7 @@ mod tests {
         let address = socket.local_addr().unwrap();
         glommio::LocalExecutor::default().run(async {
             ask_for_destination(socket.as_fd(), address).unwrap();
+            forbid_fragments(socket.as_fd(), address).unwrap();
             let socket = OwnedFd::from(socket);
             let clients = std::thread::spawn(move || clients(address));
             let mut echo = Echo { answered: 0 };

@@ -72,8 +72,10 @@ fn bind(transport: Protocol, address: SocketAddr) -> io::Result<OwnedFd> {
         socket.set_tcp_nodelay(true)?;
         socket.listen(BACKLOG)?;
     } else {
-        // What the system allows at most is fine too.
-        let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+        // The supervisor is root most often and may have more than the system allows others; else what it allows is fine too.
+        if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, UDP_BUFFER_BYTES).is_err() {
+            let _ = socket.set_recv_buffer_size(UDP_BUFFER_BYTES);
+        }
     }
     Ok(socket.into())
 }
