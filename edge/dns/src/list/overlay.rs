@@ -39,7 +39,7 @@ impl Page {
     /// cache line or two where halving takes four.
     fn lower(&self, hash: u64) -> usize {
         let within = u128::from(hash << PAGE_BITS);
-        let mut at = usize::try_from(within * self.slots.len() as u128 >> 64).unwrap_or(0);
+        let mut at = usize::try_from((within * self.slots.len() as u128) >> 64).unwrap_or(0);
         let is_below = |at: usize| self.slots.get(at).is_some_and(|(other, _)| *other < hash);
         while at > 0 && !is_below(at - 1) {
             at -= 1;
