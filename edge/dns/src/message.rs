@@ -270,12 +270,20 @@ pub struct ResponseView {
     pub rcode: Rcode,
     /// Ask again over TCP.
     pub truncated: bool,
+    /// From the sender's own zone (AA).
+    pub authoritative: bool,
+    /// The sender would have asked others (RA).
+    pub recursion_available: bool,
+    /// The sender knows EDNS.
+    pub edns: bool,
     /// Repeated from the query, letters as they came.
     pub question: Option<(Name, Rtype, u16)>,
     /// Records of class IN.
     pub answer: Vec<Record>,
     /// Records of class IN.
     pub authority: Vec<Record>,
+    /// Records of class IN, without OPT.
+    pub additional: Vec<Record>,
 }
 
 /// Records of one response; more are a flood, not an answer.
@@ -298,22 +306,38 @@ impl ResponseView {
         };
         let truncated = flags & 0x0200 != 0;
         let mut rcode = flags & 15;
-        let (mut answer, mut authority) = (Vec::new(), Vec::new());
+        let (mut answer, mut authority, mut additional) = (Vec::new(), Vec::new(), Vec::new());
+        let mut edns = false;
         'sections: for (section, count) in counts.into_iter().enumerate().skip(1) {
             for _ in 0..count {
                 match read_record(&mut reader) {
                     // The rest of a truncated response may be cut anywhere.
                     None if truncated => break 'sections,
                     None => return None,
-                    Some(Found::Opt(extended)) => rcode |= extended << 4,
+                    Some(Found::Opt(extended)) => {
+                        rcode |= extended << 4;
+                        edns = true;
+                    }
                     Some(Found::Other) => {}
                     Some(Found::Record(record)) if section == 1 => answer.push(record),
                     Some(Found::Record(record)) if section == 2 => authority.push(record),
-                    Some(Found::Record(_)) => {}
+                    Some(Found::Record(record)) => additional.push(record),
                 }
             }
         }
-        Some(Self { id, rcode: Rcode(rcode), truncated, question, answer, authority })
+        let (authoritative, recursion_available) = (flags & 0x0400 != 0, flags & 0x0080 != 0);
+        Some(Self {
+            id,
+            rcode: Rcode(rcode),
+            truncated,
+            authoritative,
+            recursion_available,
+            edns,
+            question,
+            answer,
+            authority,
+            additional,
+        })
     }
 }
 

@@ -68,6 +68,8 @@ impl Rcode {
     pub const NOTIMP: Self = Self(4);
     /// Not for you, or not ours.
     pub const REFUSED: Self = Self(5);
+    /// Not in charge of the zone (RFC 2136 section 2.2).
+    pub const NOTAUTH: Self = Self(9);
     /// An EDNS version not known (RFC 6891 section 9).
     pub const BADVERS: Self = Self(16);
 }
@@ -81,6 +83,7 @@ impl fmt::Display for Rcode {
             Self::NXDOMAIN => "NXDOMAIN",
             Self::NOTIMP => "NOTIMP",
             Self::REFUSED => "REFUSED",
+            Self::NOTAUTH => "NOTAUTH",
             Self::BADVERS => "BADVERS",
             Self(code) => return write!(f, "RCODE{code}"),
         })

@@ -13,7 +13,7 @@ fn kept_inputs_are_harmless() {
         ("query", postring_dns::query::fuzz_query),
         ("respond", postring_dns::responder::fuzz_respond),
         ("response", postring_dns::message::fuzz_response),
-        ("flight", postring_dns::resolver::fuzz_flight),
+        ("resolution", postring_dns::resolver::fuzz_resolution),
         ("snapshot", postring_dns::resolver::fuzz_snapshot),
         ("zone_file", postring_dns::zone::fuzz_zone_file),
         ("list_file", postring_dns::list::fuzz_list_file),

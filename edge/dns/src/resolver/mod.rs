@@ -1,26 +1,38 @@
-//! The resolver without I/O: answers, where they are kept, and the exchange with forwarders that gets them.
+//! The resolver without I/O: answers, where they are kept, and the conversations with other servers that get them.
 //!
-//! Whoever drives it asks in this order: what is hosted, what is local ([`LocalZones`]), the [`Cache`], and then runs a [`Flight`].
+//! Whoever drives it asks in this order: what is hosted, what is local ([`LocalZones`]), the [`Cache`], and then runs a [`Resolution`], which
+//! knows the servers of the world by the shard's [`Infrastructure`].
 
+mod ask;
+mod budget;
 mod cache;
-mod flight;
+mod delegation;
+mod generations;
 mod hash;
+mod infrastructure;
 mod local;
 mod negative;
 mod packed;
 mod policy;
+mod reading;
+mod resolution;
 mod resolved;
+mod roots;
+mod server;
 mod sieve;
 mod snapshot;
 
+pub use budget::Budget;
 pub use cache::{Cache, CacheConfig, CacheStats, Found, STALE_ANSWER_WAIT_MS, TTL_STALE};
-pub use flight::{Flight, FlightStep, fuzz_flight};
 pub use hash::HashKey;
+pub use infrastructure::{Counters, Infrastructure, InfrastructureConfig, do_not_query_default};
 pub use local::LocalZones;
 pub use negative::{Negative, NegativeStore};
 pub use packed::RecordView;
 pub use policy::{FAILURE_TTL_MAX, FAILURE_TTL_MIN, Purpose, TtlPolicy, TtlRules, ZoneTtl};
+pub use resolution::{Ask, Failure, Resolution, Step, TraceEntry, fuzz_resolution};
 pub use resolved::Resolved;
+pub use roots::{built_in_hints, parse_hints};
 pub use snapshot::{Snapshot, SnapshotError, fuzz_snapshot};
 
 use crate::dnssec::Security;

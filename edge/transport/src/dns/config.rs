@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use postring_dns::list::{BlockList, ListKind};
+use postring_dns::resolver::{InfrastructureConfig, do_not_query_default, parse_hints};
 use postring_dns::zone::{ZoneFileError, parse_zone};
 use postring_dns::{Hosted, Name, Service};
 use serde::{Deserialize, Serialize};
@@ -12,12 +13,44 @@ use std::path::{Path, PathBuf};
 /// Bytes of a zone or list file; more is somebody's mistake.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
+/// Block lists with many names and no zones below: each label would be asked alone, for nothing.
+const PUBLIC_LISTS: [&str; 8] =
+    ["spamhaus.org", "spamhaus.net", "spamcop.net", "barracudacentral.org", "surbl.org", "uribl.com", "dnswl.org", "abusix.zone"];
+
 /// `[dns]`: what is served, and where to ask for the rest. All but `cache_mib` is taken by a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DnsConfig {
-    /// Resolvers that are asked for what is not ours, with port. Default: those of /etc/resolv.conf.
+    /// Where the answers for what is not ours come from: `forward` (other resolvers are asked) or `iterate` (the servers of the zones
+    /// themselves are, from the root down). Default `forward`: what this machine's other programs resolve with works here as well, and not
+    /// every network lets port 53 out. A mail server with traffic should say `iterate`: most public block lists refuse the resolvers of large
+    /// providers.
+    pub resolver: ResolverMode,
+    /// Resolvers that are asked with `forward`, with port. Default: those of /etc/resolv.conf.
     pub forwarders: Option<Vec<SocketAddr>>,
+    /// Root servers to begin with, with `iterate`, with port. Default: those of the Internet, built in.
+    pub root_hints: Vec<SocketAddr>,
+    /// The same from a file in the form of IANA's `named.root` (relative to this file), in place of the built-in ones.
+    pub root_hints_file: Option<PathBuf>,
+    /// Zones whose own servers are known, each a table: `[[dns.stub]]` with `name` and `servers` (with port). They may be on private addresses.
+    pub stub: Vec<ServersConfig>,
+    /// Zones that other resolvers are asked about, each a table: `[[dns.forward]]` with `name` and `servers` (with port).
+    pub forward: Vec<ServersConfig>,
+    /// Networks no delegation may lead to. Default: loopback, private, link-local, multicast and reserved ones; a stranger's zone must not make
+    /// us ask what is behind the firewall.
+    pub do_not_query: Vec<IpNet>,
+    /// Show each server only as much of a name as it must know (RFC 9156). Default true.
+    pub qname_minimisation: bool,
+    /// Zones whose names are shown whole: block lists, where a name has a label for each part of an address and no zones between. Default: the
+    /// large public ones.
+    pub not_minimised: Vec<String>,
+    /// Random letters in the questions of `iterate`, one more thing to guess for who forges answers. Default true; a server that does not keep
+    /// them is asked over TCP, once an hour.
+    pub case_randomisation: bool,
+    /// Ask servers over IPv6 as well. Default: if this machine has a way to the Internet of IPv6.
+    pub ipv6: Option<bool>,
+    /// The port of servers found by delegation. Default 53; another one is for tests.
+    pub upstream_port: u16,
     /// Networks whose clients may ask for any name. Default: this machine alone; a resolver open to all is a weapon.
     pub recursion: Vec<IpNet>,
     /// MiB of answers kept, a shard. Default 32.
@@ -32,6 +65,27 @@ pub struct DnsConfig {
     pub block_list: Vec<BlockListConfig>,
     /// Names only this server knows, each a table: `[[dns.host]]` with `name` and `address`.
     pub host: Vec<HostConfig>,
+}
+
+/// See [`DnsConfig::resolver`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResolverMode {
+    /// Other resolvers are asked.
+    #[default]
+    Forward,
+    /// The zones' own servers are asked.
+    Iterate,
+}
+
+/// Who is asked about a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServersConfig {
+    /// The zone.
+    pub name: String,
+    /// Addresses with port.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// A zone.
@@ -86,7 +140,18 @@ pub struct HostConfig {
 impl Default for DnsConfig {
     fn default() -> Self {
         Self {
+            resolver: ResolverMode::default(),
             forwarders: None,
+            root_hints: Vec::new(),
+            root_hints_file: None,
+            stub: Vec::new(),
+            forward: Vec::new(),
+            do_not_query: do_not_query_default(),
+            qname_minimisation: true,
+            not_minimised: PUBLIC_LISTS.map(str::to_owned).into(),
+            case_randomisation: true,
+            ipv6: None,
+            upstream_port: 53,
             recursion: [(IpAddr::from([127, 0, 0, 0]), 8), (std::net::Ipv6Addr::LOCALHOST.into(), 128)]
                 .into_iter()
                 .filter_map(|(address, length)| IpNet::new(address, length).ok())
@@ -112,6 +177,28 @@ impl DnsConfig {
         if self.forwarders.as_ref().is_some_and(|forwarders| forwarders.len() > 16) {
             return Err("dns.forwarders: give at most 16".to_owned());
         }
+        if self.upstream_port == 0 {
+            return Err("dns.upstream_port = 0: give a number from 1 to 65535".to_owned());
+        }
+        if !self.root_hints.is_empty() && self.root_hints_file.is_some() {
+            return Err("dns.root_hints and dns.root_hints_file: give one of them".to_owned());
+        }
+        let stubs = self.stub.iter().map(|zone| ("dns.stub", zone));
+        let mut seen = Vec::new();
+        for (key, zone) in stubs.chain(self.forward.iter().map(|zone| ("dns.forward", zone))) {
+            let name = &zone.name;
+            let key_name = Name::absolute(name).map_err(|error| format!("{key}: name = \"{name}\": {error}"))?.to_key();
+            if !(1..=16).contains(&zone.servers.len()) {
+                return Err(format!("{key}: \"{name}\" has {} servers: give 1 to 16", zone.servers.len()));
+            }
+            if seen.contains(&key_name) {
+                return Err(format!("{key}: \"{name}\" is there twice; a zone can be one stub or one forward"));
+            }
+            seen.push(key_name);
+        }
+        for name in &self.not_minimised {
+            Name::absolute(name).map_err(|error| format!("dns.not_minimised: \"{name}\": {error}"))?;
+        }
         let zones = self.zone.iter().map(|zone| ("dns.zone", &zone.name));
         let lists = self.block_list.iter().map(|list| ("dns.block_list", &list.name));
         let hosts = self.host.iter().map(|host| ("dns.host", &host.name));
@@ -124,7 +211,7 @@ impl DnsConfig {
     /// Paths become those of `folder`.
     pub fn make_absolute(&mut self, folder: &Path) {
         let files = self.zone.iter_mut().map(|zone| &mut zone.file).chain(self.block_list.iter_mut().map(|list| &mut list.file));
-        files.for_each(|file| *file = folder.join(&*file));
+        files.chain(self.root_hints_file.as_mut()).for_each(|file| *file = folder.join(&*file));
     }
 
     /// The forwarders: configured, or the system's.
@@ -133,6 +220,43 @@ impl DnsConfig {
         match &self.forwarders {
             Some(forwarders) => forwarders.clone(),
             None => system_forwarders(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()),
+        }
+    }
+
+    /// The root servers that are configured; none: those built in.
+    ///
+    /// # Errors
+    /// File, line and what is wrong.
+    fn root_hints(&self) -> Result<Vec<SocketAddr>, String> {
+        let Some(path) = &self.root_hints_file else { return Ok(self.root_hints.clone()) };
+        let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        parse_hints(&text).map_err(|(line, wrong)| format!("{}:{line}: {wrong}", path.display()))
+    }
+
+    /// Whom the resolver asks. A hints file that cannot be read is one of a running system that has changed: the root servers are known without.
+    #[must_use]
+    pub fn infrastructure(&self) -> InfrastructureConfig {
+        let root_hints = self.root_hints().unwrap_or_else(|error| {
+            tracing::error!("the root servers built in are used instead of the configured: {error}");
+            Vec::new()
+        });
+        let zones = |zones: &[ServersConfig]| -> Vec<(Name, Vec<SocketAddr>)> {
+            zones.iter().filter_map(|zone| Some((Name::absolute(&zone.name).ok()?, zone.servers.clone()))).collect()
+        };
+        let mut forwards = zones(&self.forward);
+        if self.resolver == ResolverMode::Forward && !forwards.iter().any(|(zone, _)| *zone == Name::root()) {
+            forwards.push((Name::root(), self.forwarders()));
+        }
+        InfrastructureConfig {
+            root_hints,
+            stubs: zones(&self.stub),
+            forwards,
+            do_not_query: self.do_not_query.clone(),
+            not_minimised: self.not_minimised.iter().filter_map(|name| Name::absolute(name).ok()).collect(),
+            minimise: self.qname_minimisation,
+            randomise_case: self.case_randomisation,
+            ipv6: self.ipv6.unwrap_or_else(has_ipv6),
+            port: self.upstream_port,
         }
     }
 
@@ -148,6 +272,12 @@ impl DnsConfig {
     pub fn hosts(&self) -> Vec<(Name, IpAddr)> {
         self.host.iter().filter_map(|host| Some((Name::absolute(&host.name).ok()?, host.address))).collect()
     }
+}
+
+/// True if there is a way to an address of the Internet of IPv6 (a root server's). No packet is sent.
+fn has_ipv6() -> bool {
+    let server = std::net::SocketAddrV6::new(std::net::Ipv6Addr::new(0x2001, 0x7fd, 0, 0, 0, 0, 0, 1), 53, 0, 0);
+    std::net::UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect(server)).is_ok()
 }
 
 /// `nameserver` lines (resolv.conf(5): three are used).
@@ -191,6 +321,7 @@ fn load_each(
 /// # Errors
 /// The first that is wrong, with file and line.
 pub fn load(config: &DnsConfig) -> Result<Hosted, String> {
+    config.root_hints()?;
     let mut hosted = Hosted::default();
     load_each(config, |origin, service| hosted.add(origin, service.map_err(|error| error.to_string())?))?;
     Ok(hosted)
@@ -221,6 +352,31 @@ mod tests {
         let text = "# x\nsearch a.b\nnameserver 192.0.2.1\n  nameserver ::1\nnameserver nonsense\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n";
         let expected: Vec<SocketAddr> = ["192.0.2.1:53", "[::1]:53", "192.0.2.2:53"].map(|text| text.parse().unwrap()).into();
         assert_eq!(system_forwarders(text), expected);
+    }
+
+    #[test]
+    fn whom_to_ask() {
+        let zone = |name: &str, server: &str| ServersConfig { name: name.to_owned(), servers: vec![server.parse().unwrap()] };
+        let forwarders = Some(vec!["192.0.2.53:53".parse().unwrap()]);
+        let mut config = DnsConfig { forwarders, stub: vec![zone("corp.example", "10.0.0.1:5300")], ..DnsConfig::default() };
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.infrastructure().forwards, [(Name::root(), vec!["192.0.2.53:53".parse().unwrap()])]);
+        config.resolver = ResolverMode::Iterate;
+        let infrastructure = config.infrastructure();
+        assert!(infrastructure.forwards.is_empty() && infrastructure.stubs.len() == 1 && infrastructure.do_not_query.len() > 10);
+        config.forward = vec![zone("Corp.Example.", "10.0.0.2:53")];
+        assert_eq!(
+            config.check(),
+            Err("dns.forward: \"Corp.Example.\" is there twice; a zone can be one stub or one forward".to_owned())
+        );
+        config.forward = vec![ServersConfig { name: "a..b".to_owned(), servers: Vec::new() }];
+        assert!(config.check().unwrap_err().starts_with("dns.forward: name = \"a..b\": "));
+        config.forward = vec![ServersConfig { name: "a.b".to_owned(), servers: Vec::new() }];
+        assert_eq!(config.check(), Err("dns.forward: \"a.b\" has 0 servers: give 1 to 16".to_owned()));
+        config.forward.clear();
+        config.root_hints_file = Some("/nonexistent/named.root".into());
+        assert!(load(&config).unwrap_err().starts_with("/nonexistent/named.root: "));
+        assert!(config.infrastructure().root_hints.is_empty());
     }
 
     #[test]

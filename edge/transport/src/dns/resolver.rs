@@ -1,15 +1,26 @@
-//! The resolver of a shard: asks what is hosted, what is local, the cache, and then the forwarders.
+//! The resolver of a shard: asks what is hosted, what is local, the cache, and then the servers of the world or the forwarders.
+//!
+//! ```text
+//!   lookup ─> hosted ─> local ─> cache ─> flight under way? join it
+//!                                          └ no: a task with a Resolution ─> upstream pool (UDP), a connection (TCP)
+//! ```
+//! One task a flight, none a packet; no timer of its own: the pool's sweep ends what is not answered.
 
 use super::DnsConfig;
-use super::exchange::{UdpExchange, over_tcp};
+use super::exchange::over_tcp;
+use super::upstream::UpstreamPool;
 use postring_dns::record::address;
-use postring_dns::resolver::{Answer, Cache, CacheConfig, Flight, FlightStep, LocalZones, Purpose, Resolved, answer_of_hosted};
+use postring_dns::resolver::{
+    Answer, Ask, Budget, Cache, CacheConfig, CacheStats, Counters, Failure, Infrastructure, InfrastructureConfig, LocalZones,
+    Purpose, Resolution, Resolved, STALE_ANSWER_WAIT_MS, Step, TraceEntry, answer_of_hosted,
+};
 use postring_dns::responder::Transport;
 use postring_dns::{Hosted, Name, Rcode, Rtype};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -31,12 +42,11 @@ pub struct Resolver {
 struct Inner {
     hosted: RefCell<Arc<Hosted>>,
     local: RefCell<LocalZones>,
-    forwarders: RefCell<Vec<SocketAddr>>,
+    infrastructure: RefCell<Infrastructure>,
+    upstream: UpstreamPool,
     cache: RefCell<Cache>,
     flights: RefCell<HashMap<(Name, Rtype), Rc<Waiting>>>,
-    random: RefCell<Random>,
     begun: Instant,
-    forwards: Cell<u64>,
 }
 
 /// Those who wait for one flight.
@@ -51,7 +61,8 @@ enum AtOnce {
     Done(Resolved),
     /// An alias of one of our zones leads elsewhere.
     Alias(Answer, Name),
-    Ask,
+    /// The name in lower case.
+    Ask(Name),
 }
 
 impl Resolver {
@@ -63,12 +74,11 @@ impl Resolver {
             inner: Rc::new(Inner {
                 hosted: RefCell::default(),
                 local: RefCell::default(),
-                forwarders: RefCell::default(),
+                infrastructure: RefCell::new(Infrastructure::new(InfrastructureConfig::default(), fill)),
+                upstream: UpstreamPool::new(),
                 cache: RefCell::new(Cache::new(cache)),
                 flights: RefCell::default(),
-                random: RefCell::default(),
                 begun: Instant::now(),
-                forwards: Cell::new(0),
             }),
         };
         resolver.reload(config, hosted);
@@ -79,7 +89,7 @@ impl Resolver {
     pub fn reload(&self, config: &DnsConfig, hosted: Arc<Hosted>) {
         *self.inner.hosted.borrow_mut() = hosted;
         *self.inner.local.borrow_mut() = LocalZones::new(&config.hosts(), config.local_zones);
-        *self.inner.forwarders.borrow_mut() = config.forwarders();
+        self.inner.infrastructure.borrow_mut().configure(config.infrastructure());
     }
 
     /// What is hosted.
@@ -88,17 +98,49 @@ impl Resolver {
         Arc::clone(&self.inner.hosted.borrow())
     }
 
-    /// Questions sent to forwarders so far.
+    /// Questions sent to other servers so far.
     #[must_use]
     pub fn forwards(&self) -> u64 {
-        self.inner.forwards.get()
+        self.counters().asked
+    }
+
+    /// Questions that wait for another server's answer, sockets open for them, and packets that came to those and nobody waited for.
+    #[must_use]
+    pub fn upstream(&self) -> (usize, usize, u64) {
+        let (waiting, sockets) = self.inner.upstream.in_use();
+        (waiting, sockets, self.inner.upstream.strangers())
+    }
+
+    /// What is kept, and what it was good for.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.inner.cache.borrow().stats(self.now_ms())
+    }
+
+    /// Forgets what is kept at a name, below it too with `below`; of the root and below it: all, what is known of servers included. Gives the
+    /// number of answers.
+    pub fn flush(&self, name: &Name, below: bool) -> usize {
+        let mut cache = self.inner.cache.borrow_mut();
+        if *name == Name::root() && below {
+            let count = cache.len();
+            cache.flush_all();
+            self.inner.infrastructure.borrow_mut().clear();
+            return count;
+        }
+        if below { cache.flush_zone(name) } else { cache.flush_name(name) }
+    }
+
+    /// What was counted of the conversations with other servers.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.inner.infrastructure.borrow().counters()
     }
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn at_once(&self, name: &Name, rtype: Rtype) -> AtOnce {
+    fn at_once(&self, name: &Name, rtype: Rtype, purpose: Purpose) -> AtOnce {
         if let Some((answer, leads_to)) = answer_of_hosted(&self.inner.hosted.borrow(), name, rtype) {
             return match leads_to {
                 None => AtOnce::Done(Resolved::new(name, rtype, &answer)),
@@ -110,102 +152,153 @@ impl Resolver {
             return AtOnce::Done(Resolved::new(name, rtype, &answer));
         }
         let now_ms = self.now_ms();
-        let found = self.inner.cache.borrow_mut().get(key.wire(), rtype, Purpose::Client, now_ms);
-        found.map_or(AtOnce::Ask, |found| AtOnce::Done(found.resolved))
+        let found = self.inner.cache.borrow_mut().get(key.wire(), rtype, purpose, now_ms);
+        let Some(found) = found else { return AtOnce::Ask(key) };
+        if found.refresh {
+            // For whoever asks next; should there be no place, it is found when its time is over.
+            let _ = self.begin(key, rtype, purpose);
+        }
+        AtOnce::Done(found.resolved)
     }
 
-    /// Looks a name up: what we host, what is local, what is cached, or what the forwarders say. Takes at most some ten seconds; what nobody
-    /// could say is an answer for which `is_failure` is true.
+    /// Looks a name up for a check or the delivery of a mail: what we host, what is local, what is cached, or what other servers say. Takes at
+    /// most some ten seconds; what nobody could say is an answer for which `is_failure` is true.
     ///
     /// Cost of a hit: one or two table look-ups, no packet; answers of our own zones are copied.
     pub async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
-        let (asked, mut name) = (name, name.clone());
+        self.lookup_with(name, rtype, Purpose::Mail).await
+    }
+
+    /// The same for what `purpose` says.
+    pub async fn lookup_with(&self, name: &Name, rtype: Rtype, purpose: Purpose) -> Resolved {
         let mut before: Option<Answer> = None;
+        let mut target: Option<Name> = None;
         for _ in 0..ALIASES_MAX {
-            let resolved = match self.at_once(&name, rtype) {
+            let resolved = match self.at_once(target.as_ref().unwrap_or(name), rtype, purpose) {
                 AtOnce::Done(resolved) => resolved,
-                AtOnce::Alias(answer, target) => {
-                    name = target;
+                AtOnce::Alias(answer, leads_to) => {
+                    target = Some(leads_to);
                     before = Some(join(before, answer));
                     continue;
                 }
-                AtOnce::Ask => self.fly(name.to_key(), rtype).await,
+                AtOnce::Ask(key) => self.fly(key, rtype, purpose).await,
             };
             return match before {
                 None => resolved,
-                Some(_) => Resolved::new(asked, rtype, &join(before, resolved.to_answer())),
+                Some(_) => Resolved::new(name, rtype, &join(before, resolved.to_answer())),
             };
         }
-        Resolved::failure(asked, rtype)
+        Resolved::failure(name, rtype)
     }
 
-    /// Joins the flight that is under way for the question, or begins one.
-    async fn fly(&self, key: Name, rtype: Rtype) -> Resolved {
-        let question = (key, rtype);
-        let known = self.inner.flights.borrow().get(&question).cloned();
-        let waiting = match known {
-            Some(waiting) => waiting,
-            None => {
-                if self.inner.flights.borrow().len() >= FLIGHTS_MAX {
-                    return Resolved::failure(&question.0, rtype);
-                }
-                let waiting = Rc::new(Waiting::default());
-                self.inner.flights.borrow_mut().insert(question.clone(), Rc::clone(&waiting));
-                // On a task of its own: whoever asked first may lose interest.
-                glommio::spawn_local(self.clone().run(question, Rc::clone(&waiting))).detach();
-                waiting
-            }
+    /// Waits for the answer to a question, and not too long if there is one beyond its time.
+    async fn fly(&self, key: Name, rtype: Rtype, purpose: Purpose) -> Resolved {
+        let stale = self.inner.cache.borrow_mut().get_stale(key.wire(), rtype, self.now_ms());
+        let Some(waiting) = self.begin(key.clone(), rtype, purpose) else {
+            return stale.unwrap_or_else(|| Resolved::failure(&key, rtype));
         };
-        poll_fn(|cx| match &*waiting.resolved.borrow() {
+        let answer = poll_fn(|cx| match &*waiting.resolved.borrow() {
             Some(resolved) => Poll::Ready(resolved.clone()),
             None => {
                 waiting.wakers.borrow_mut().push(cx.waker().clone());
                 Poll::Pending
             }
-        })
-        .await
+        });
+        let Some(stale) = stale else { return answer.await };
+        let too_long = async {
+            glommio::timer::sleep(Duration::from_millis(STALE_ANSWER_WAIT_MS)).await;
+            self.inner.cache.borrow_mut().count_stale();
+            stale
+        };
+        futures_lite::future::or(answer, too_long).await
     }
 
-    async fn run(self, question: (Name, Rtype), waiting: Rc<Waiting>) {
-        let servers = self.inner.forwarders.borrow().clone();
-        let id = self.inner.random.borrow_mut().next();
-        let mut flight = Flight::new(question.0.clone(), question.1, servers, id);
-        let answer = loop {
-            match flight.poll_step() {
-                FlightStep::Done(answer) => break answer,
-                FlightStep::Ask { server, transport, packet, wait_ms } => {
-                    self.inner.forwards.set(self.inner.forwards.get() + 1);
-                    ask(&mut flight, server, transport, &packet, Duration::from_millis(wait_ms)).await;
-                }
-            }
-        };
+    /// Joins the flight that is under way for the question, or begins one; `None`: there are too many.
+    fn begin(&self, key: Name, rtype: Rtype, purpose: Purpose) -> Option<Rc<Waiting>> {
+        let question = (key, rtype);
+        let mut flights = self.inner.flights.borrow_mut();
+        if let Some(waiting) = flights.get(&question) {
+            return Some(Rc::clone(waiting));
+        }
+        if flights.len() >= FLIGHTS_MAX {
+            return None;
+        }
+        let waiting = Rc::new(Waiting::default());
+        flights.insert(question.clone(), Rc::clone(&waiting));
+        drop(flights);
+        // On a task of its own: whoever asked first may lose interest.
+        glommio::spawn_local(self.clone().run(question, purpose, Rc::clone(&waiting))).detach();
+        Some(waiting)
+    }
+
+    async fn run(self, question: (Name, Rtype), purpose: Purpose, waiting: Rc<Waiting>) {
+        let mut resolution = Resolution::new(&question.0, question.1, false, Budget::new(self.now_ms()));
+        let answer = self.resolve(&mut resolution).await;
         let now_ms = self.now_ms();
-        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, Purpose::Client, now_ms);
+        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, purpose, now_ms);
         self.inner.flights.borrow_mut().remove(&question);
         *waiting.resolved.borrow_mut() = Some(resolved);
         waiting.wakers.borrow_mut().drain(..).for_each(Waker::wake);
     }
+
+    /// Asks the servers now, whatever is hosted or kept, and tells each step.
+    pub async fn trace(&self, name: &Name, rtype: Rtype) -> (Answer, Vec<TraceEntry>) {
+        let mut resolution = Resolution::new(name, rtype, false, Budget::new(self.now_ms())).traced();
+        let answer = self.resolve(&mut resolution).await;
+        (answer, resolution.take_trace())
+    }
+
+    async fn resolve(&self, resolution: &mut Resolution) -> Answer {
+        loop {
+            let step = resolution.poll_step(&mut self.inner.infrastructure.borrow_mut(), self.now_ms());
+            match step {
+                Step::Done(answer) => return answer,
+                Step::Ask(ask) => self.ask(resolution, ask).await,
+            }
+        }
+    }
+
+    /// Asks one server once; whatever comes of it, the resolution knows it.
+    async fn ask(&self, resolution: &mut Resolution, ask: Ask) {
+        let packet = resolution.take_packet();
+        let wait = Duration::from_millis(ask.wait_ms);
+        let mut handle = |packet: &mut [u8]| {
+            let infrastructure = &mut self.inner.infrastructure.borrow_mut();
+            resolution.handle_response(infrastructure, ask.number, packet, self.now_ms())
+        };
+        let result = match ask.transport {
+            Transport::Tcp => over_tcp(ask.server, &packet, wait).await.map(|mut response| {
+                handle(&mut response);
+            }),
+            Transport::Udp => {
+                let mut copy = Vec::new();
+                let accept = |response: &[u8]| {
+                    copy.clear();
+                    copy.extend_from_slice(response);
+                    handle(&mut copy)
+                };
+                self.inner.upstream.exchange(ask.server, &packet, Instant::now() + wait, accept).await.map(|_| ())
+            }
+        };
+        if let Err(error) = result {
+            let failure = match error.kind() {
+                io::ErrorKind::TimedOut => Failure::Silence,
+                io::ErrorKind::ResourceBusy => Failure::Local,
+                _ => Failure::Unreachable,
+            };
+            let infrastructure = &mut self.inner.infrastructure.borrow_mut();
+            resolution.handle_failure(infrastructure, ask.number, failure, self.now_ms());
+        }
+    }
 }
 
-/// Asks one server once; whatever comes of it, the flight knows it.
-async fn ask(flight: &mut Flight, server: SocketAddr, transport: Transport, packet: &[u8], wait: Duration) {
-    if transport == Transport::Tcp {
-        match over_tcp(server, packet, wait).await {
-            Ok(response) => {
-                flight.handle_response(&response);
-            }
-            Err(_) => flight.handle_failure(),
-        }
-        return;
+/// Randomness of the system.
+fn fill(place: &mut [u8]) -> bool {
+    let result = getrandom::fill(place);
+    if let Err(error) = &result {
+        tracing::error!("nothing can be asked: no randomness from the system: {error}");
     }
-    let Ok(exchange) = UdpExchange::send(server, packet, wait).await else { return flight.handle_failure() };
-    loop {
-        match exchange.receive().await {
-            Ok(response) if flight.handle_response(&response) => return,
-            Ok(_) => {}
-            Err(_) => return flight.handle_failure(),
-        }
-    }
+    result.is_ok()
 }
 
 fn join(before: Option<Answer>, mut answer: Answer) -> Answer {
@@ -232,22 +325,142 @@ pub async fn confirmed_name(resolver: Resolver, client: IpAddr) -> Option<String
     None
 }
 
-/// Random ids, fetched from the kernel many at a time.
-#[derive(Default)]
-struct Random {
-    pool: Vec<u8>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::ResolverMode;
+    use postring_dns::Service;
+    use postring_dns::responder::{Response, respond};
+    use postring_dns::zone::parse_zone;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, UdpSocket};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-impl Random {
-    fn next(&mut self) -> u16 {
-        if self.pool.len() < 2 {
-            self.pool.resize(512, 0);
-            if let Err(error) = getrandom::fill(&mut self.pool) {
-                // Ports are still random.
-                tracing::error!("no randomness from the system: {error}");
-            }
+    /// A server for each zone: the root, a top-level domain, and two zones below it.
+    const ZONES: [(&str, &str); 4] = [
+        (".", "@ 60 SOA a h 1 2 3 4 60\n@ 60 NS a\na 60 A 127.0.0.1\ntest 60 NS ns.test\nns.test 60 A 127.0.0.2\n"),
+        (
+            "test",
+            "@ 60 SOA ns h 1 2 3 4 60\n@ 60 NS ns\nns 60 A 127.0.0.2\na 60 NS ns.a\nns.a 60 A 127.0.0.3\nb 60 NS ns.a\nc 60 NS ns.c\nns.c 60 A 127.0.0.9\n",
+        ),
+        (
+            "a.test",
+            "@ 60 SOA ns h 1 2 3 4 60\n@ 60 NS ns\nns 60 A 127.0.0.3\nmx 60 A 192.0.2.1\nfar 60 CNAME www.b.test.\nlong 60 TXT LONG\n",
+        ),
+        ("b.test", "@ 60 SOA ns.a.test. h 1 2 3 4 60\n@ 60 NS ns.a.test.\nwww 60 A 192.0.2.2\n"),
+    ];
+    const SERVERS: usize = 3;
+
+    fn hosted(zones: &[usize]) -> Hosted {
+        let mut hosted = Hosted::default();
+        // Six strings of 250 octets are more than a datagram holds.
+        let long = std::iter::repeat_n(format!("\"{}\"", "x".repeat(250)), 6).collect::<Vec<_>>().join(" ");
+        for (name, text) in zones.iter().map(|zone| ZONES[*zone]) {
+            let origin = Name::absolute(name).unwrap();
+            let zone = parse_zone(&origin, Path::new("zone"), &mut |_| Ok(text.replace("LONG", &long))).unwrap();
+            hosted.add(&origin, Service::Zone(zone)).unwrap();
         }
-        let high = self.pool.pop().unwrap_or_default();
-        u16::from_be_bytes([high, self.pool.pop().unwrap_or_default()])
+        hosted
+    }
+
+    /// Sockets of all servers on one port.
+    fn bind() -> (u16, Vec<(UdpSocket, TcpListener)>) {
+        for _ in 0..100 {
+            let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let port = first.local_addr().unwrap().port();
+            let others = (2..=SERVERS).map(|last| UdpSocket::bind(format!("127.0.0.{last}:{port}")));
+            let Ok(udp) = std::iter::once(Ok(first)).chain(others).collect::<io::Result<Vec<_>>>() else { continue };
+            let tcp = udp.iter().map(|udp| TcpListener::bind(udp.local_addr().unwrap())).collect::<io::Result<Vec<_>>>();
+            let Ok(tcp) = tcp else { continue };
+            return (port, udp.into_iter().zip(tcp).collect());
+        }
+        panic!("no port is free on three addresses");
+    }
+
+    /// Runs `test` with a resolver for which the Internet is these servers; gives the number of datagrams they were sent.
+    fn with_servers<F: Future<Output = ()>>(test: impl FnOnce(Resolver) -> F) -> usize {
+        let (port, sockets) = bind();
+        let asked = Arc::new(AtomicUsize::new(0));
+        for (number, (udp, tcp)) in sockets.into_iter().enumerate() {
+            let zones = if number == 2 { vec![2, 3] } else { vec![number] };
+            let (hosted, asked) = (Arc::new(hosted(&zones)), Arc::clone(&asked));
+            let tcp_hosted = Arc::clone(&hosted);
+            // They end with the process.
+            std::thread::spawn(move || {
+                let (mut packet, mut out) = ([0; 4096], Vec::new());
+                while let Ok((length, client)) = udp.recv_from(&mut packet) {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    assert_eq!(respond(&hosted, &packet[..length], Transport::Udp, false, &mut out), Response::Ready);
+                    udp.send_to(&out, client).unwrap();
+                }
+            });
+            std::thread::spawn(move || {
+                let mut out = Vec::new();
+                while let Ok((mut stream, _)) = tcp.accept() {
+                    let mut length = [0; 2];
+                    stream.read_exact(&mut length).unwrap();
+                    let mut query = vec![0; u16::from_be_bytes(length).into()];
+                    stream.read_exact(&mut query).unwrap();
+                    assert_eq!(respond(&tcp_hosted, &query, Transport::Tcp, false, &mut out), Response::Ready);
+                    stream.write_all(&[&u16::try_from(out.len()).unwrap().to_be_bytes()[..], &out].concat()).unwrap();
+                }
+            });
+        }
+        let config = DnsConfig {
+            resolver: ResolverMode::Iterate,
+            root_hints: vec![SocketAddr::from(([127, 0, 0, 1], port))],
+            do_not_query: Vec::new(),
+            upstream_port: port,
+            ..DnsConfig::default()
+        };
+        glommio::LocalExecutor::default().run(test(Resolver::new(&config, Arc::default())));
+        asked.load(Ordering::Relaxed)
+    }
+
+    async fn addresses(resolver: &Resolver, name: &str) -> (Rcode, Vec<IpAddr>) {
+        let resolved = resolver.lookup(&Name::absolute(name).unwrap(), Rtype::A).await;
+        (resolved.rcode(), resolved.rdata(Rtype::A).filter_map(address).collect())
+    }
+
+    #[test]
+    fn from_the_root_down_over_sockets() {
+        let asked = with_servers(|resolver| async move {
+            assert_eq!(addresses(&resolver, "mx.a.test").await, (Rcode::NOERROR, vec![[192, 0, 2, 1].into()]));
+            assert_eq!(addresses(&resolver, "Mx.A.test").await, (Rcode::NOERROR, vec![[192, 0, 2, 1].into()]));
+            assert_eq!(addresses(&resolver, "far.a.test").await, (Rcode::NOERROR, vec![[192, 0, 2, 2].into()]));
+            assert_eq!(addresses(&resolver, "no.a.test").await, (Rcode::NXDOMAIN, vec![]));
+            let long = resolver.lookup(&Name::absolute("long.a.test").unwrap(), Rtype::TXT).await;
+            assert_eq!(postring_dns::record::text(long.rdata(Rtype::TXT).next().unwrap()).len(), 1500);
+            assert_eq!((resolver.counters().asked, resolver.counters().asked_tcp), (10, 1));
+            let (answer, trace) = resolver.trace(&Name::absolute("mx.a.test").unwrap(), Rtype::A).await;
+            assert_eq!((answer.records.len(), trace.len()), (1, 1));
+        });
+        // The root's servers, test, a.test, mx; far, b.test, www; no; long, and over TCP; mx again.
+        assert_eq!(asked, 10);
+    }
+
+    #[test]
+    fn equal_questions_are_asked_once() {
+        let asked = with_servers(|resolver| async move {
+            let same: Vec<_> = (0..50)
+                .map(|_| {
+                    let resolver = resolver.clone();
+                    glommio::spawn_local(async move { addresses(&resolver, "mx.a.test").await })
+                })
+                .collect();
+            for task in same {
+                assert_eq!(task.await.0, Rcode::NOERROR);
+            }
+        });
+        assert_eq!(asked, 4);
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_a_failure() {
+        with_servers(|resolver| async move {
+            assert_eq!(addresses(&resolver, "www.c.test").await, (Rcode::SERVFAIL, vec![]));
+            assert!(resolver.counters().silences > 0);
+        });
     }
 }

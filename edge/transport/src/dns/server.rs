@@ -1,18 +1,22 @@
 //! Port 53 of a shard, over UDP and TCP.
-//!
-//! Costs on glommio's UdpSocket, which allocates a buffer for every datagram; the next step beneath it is measured in the design notes.
 
 use super::Resolver;
 use super::clients::{Admission, Clients};
+use super::mmsg::{Origin, ask_for_destination, send_one};
+use super::udp;
 use crate::{Hangups, Stream};
-use glommio::net::{TcpListener, TcpStream, UdpSocket};
+use glommio::net::{TcpListener, TcpStream};
 use ipnet::IpNet;
+use postring_dns::resolver::Purpose;
 use postring_dns::responder::{Response, Transport, respond, respond_resolved};
+use postring_dns::{Name, Rtype};
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Octets of a query; longer ones are nobody's.
@@ -85,56 +89,58 @@ impl DnsServer {
     }
 
     /// Answers datagrams until the executor ends.
-    #[allow(unsafe_code)] // glommio takes inherited sockets only as raw descriptors
     pub async fn serve_udp(self: Rc<Self>, socket: OwnedFd) {
-        // SAFETY: the descriptor was owned and is given up here, so the socket is its only owner.
-        let socket = Rc::new(unsafe { UdpSocket::from_raw_fd(socket.into_raw_fd()) });
-        let mut packet = vec![0; QUERY_BYTES_MAX];
-        let mut out = Vec::with_capacity(2048);
-        loop {
-            let (length, client) = match socket.recv_from(&mut packet).await {
-                Ok(received) => received,
-                Err(error) => {
-                    // An ICMP error of an earlier answer most likely.
-                    tracing::debug!("a DNS datagram could not be received: {error}");
-                    glommio::timer::sleep(Duration::from_millis(1)).await;
-                    continue;
-                }
-            };
-            // Receiving does not wait while datagrams wait: mail must have its turn in a flood.
-            glommio::yield_if_needed().await;
-            let query = packet.get(..length).unwrap_or_default();
-            // A source port of 0 cannot be answered.
-            if client.port() == 0 {
-                continue;
+        let bound = rustix::net::getsockname(&socket).ok().and_then(|address| SocketAddr::try_from(address).ok());
+        if let Some(Err(error)) = bound.map(|bound| ask_for_destination(socket.as_fd(), bound)) {
+            tracing::warn!("DNS answers may leave from another address than the one asked: {error}");
+        }
+        let socket = Rc::new(socket);
+        let answer = |packet: &[u8], client: SocketAddr, origin: &Origin, out: &mut Vec<u8>| {
+            if let Response::Resolve(name, rtype) = self.respond(packet, Transport::Udp, client.ip(), out) {
+                out.clear();
+                self.resolve(&socket, packet, *origin, name, rtype, out);
             }
-            match self.respond(query, Transport::Udp, client.ip(), &mut out) {
-                Response::Drop => {}
-                Response::Ready => self.send(&socket, &out, client).await,
-                Response::Resolve(name, rtype) => {
-                    if self.resolving.get() >= RESOLVING_MAX {
-                        continue;
-                    }
-                    self.resolving.set(self.resolving.get() + 1);
-                    let (server, socket, query) = (Rc::clone(&self), Rc::clone(&socket), query.to_vec());
-                    glommio::spawn_local(async move {
-                        let resolved = server.resolver.lookup(&name, rtype).await;
-                        let mut out = Vec::with_capacity(512);
-                        respond_resolved(&query, &resolved, Transport::Udp, &mut out);
-                        server.send(&socket, &out, client).await;
-                        server.resolving.set(server.resolving.get().saturating_sub(1));
-                    })
-                    .detach();
-                }
-            }
+        };
+        if let Err(error) = udp::serve(&socket, answer, |sent| self.count_answers(sent)).await {
+            tracing::error!("a DNS socket is not served: {error}");
         }
     }
 
-    async fn send(&self, socket: &UdpSocket, out: &[u8], client: std::net::SocketAddr) {
-        match socket.send_to(out, client).await {
-            Ok(_) => self.answers.set(self.answers.get() + 1),
-            Err(error) => tracing::debug!(%client, "a DNS answer could not be sent: {error}"),
+    /// Answers at once what the resolver knows, and the rest when it knows it.
+    fn resolve(
+        self: &Rc<Self>,
+        socket: &Rc<OwnedFd>,
+        packet: &[u8],
+        origin: Origin,
+        name: Name,
+        rtype: Rtype,
+        out: &mut Vec<u8>,
+    ) {
+        let resolver = self.resolver.clone();
+        let mut lookup = Box::pin(async move { resolver.lookup_with(&name, rtype, Purpose::Client).await });
+        if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return respond_resolved(packet, &resolved, Transport::Udp, out);
         }
+        if self.resolving.get() >= RESOLVING_MAX {
+            return;
+        }
+        self.resolving.set(self.resolving.get() + 1);
+        let (server, socket, query) = (Rc::clone(self), Rc::clone(socket), packet.to_vec());
+        glommio::spawn_local(async move {
+            let resolved = lookup.await;
+            let mut out = Vec::with_capacity(512);
+            respond_resolved(&query, &resolved, Transport::Udp, &mut out);
+            match send_one(socket.as_fd(), &origin, &out) {
+                Ok(()) => server.count_answers(1),
+                Err(error) => tracing::debug!(client = ?origin.sender(), "a DNS answer could not be sent: {error}"),
+            }
+            server.resolving.set(server.resolving.get().saturating_sub(1));
+        })
+        .detach();
+    }
+
+    fn count_answers(&self, sent: usize) {
+        self.answers.set(self.answers.get() + u64::try_from(sent).unwrap_or(0));
     }
 
     /// Accepts TCP clients until the executor ends.
@@ -204,7 +210,7 @@ impl DnsServer {
                 Response::Drop => return Ok(()),
                 Response::Ready => {}
                 Response::Resolve(name, rtype) => {
-                    let resolved = self.resolver.lookup(&name, rtype).await;
+                    let resolved = self.resolver.lookup_with(&name, rtype, Purpose::Client).await;
                     respond_resolved(&query, &resolved, Transport::Tcp, &mut out);
                 }
             }
@@ -213,7 +219,7 @@ impl DnsServer {
             self.clients.borrow_mut().wait(descriptor, Some(Instant::now()));
             stream.set_deadline(self.wait);
             stream.send(&out).await?;
-            self.answers.set(self.answers.get() + 1);
+            self.count_answers(1);
         }
         Ok(())
     }
@@ -225,7 +231,7 @@ mod tests {
     use crate::dns::{DnsConfig, HostConfig};
     use postring_dns::Hosted;
     use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpStream as Client};
+    use std::net::TcpStream as Client;
     use std::sync::Arc;
     use std::thread::sleep;
 
