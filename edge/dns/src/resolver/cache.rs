@@ -305,9 +305,13 @@ impl Cache {
             return None;
         }
         let resolved = entry.resolved(Purpose::Client, now, now >= entry.until_client);
-        self.stats.stale += u64::from(resolved.stale);
         self.entries.touch(place);
         Some(resolved)
+    }
+
+    /// What [`Self::get_stale`] gave was given on.
+    pub fn count_stale(&mut self) {
+        self.stats.stale += 1;
     }
 
     /// Keeps an answer for the time its TTL and the rules allow, and gives it as it is to be given on. A failure does not push out what may be

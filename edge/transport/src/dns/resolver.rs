@@ -161,7 +161,7 @@ impl Resolver {
         let Some(found) = found else { return AtOnce::Ask(key) };
         if found.refresh {
             // For whoever asks next; should there be no place, it is found when its time is over.
-            let _ = self.begin(key, rtype);
+            let _ = self.begin(key, rtype, purpose);
         }
         AtOnce::Done(found.resolved)
     }
@@ -186,7 +186,7 @@ impl Resolver {
                     before = Some(join(before, answer));
                     continue;
                 }
-                AtOnce::Ask(key) => self.fly(key, rtype).await,
+                AtOnce::Ask(key) => self.fly(key, rtype, purpose).await,
             };
             return match before {
                 None => resolved,
@@ -197,9 +197,9 @@ impl Resolver {
     }
 
     /// Waits for the answer to a question, and not too long if there is one beyond its time.
-    async fn fly(&self, key: Name, rtype: Rtype) -> Resolved {
+    async fn fly(&self, key: Name, rtype: Rtype, purpose: Purpose) -> Resolved {
         let stale = self.inner.cache.borrow_mut().get_stale(key.wire(), rtype, self.now_ms());
-        let Some(waiting) = self.begin(key.clone(), rtype) else {
+        let Some(waiting) = self.begin(key.clone(), rtype, purpose) else {
             return stale.unwrap_or_else(|| Resolved::failure(&key, rtype));
         };
         let answer = poll_fn(|cx| match &*waiting.resolved.borrow() {
@@ -212,13 +212,14 @@ impl Resolver {
         let Some(stale) = stale else { return answer.await };
         let too_long = async {
             glommio::timer::sleep(Duration::from_millis(STALE_ANSWER_WAIT_MS)).await;
+            self.inner.cache.borrow_mut().count_stale();
             stale
         };
         futures_lite::future::or(answer, too_long).await
     }
 
     /// Joins the flight that is under way for the question, or begins one; `None`: there are too many.
-    fn begin(&self, key: Name, rtype: Rtype) -> Option<Rc<Waiting>> {
+    fn begin(&self, key: Name, rtype: Rtype, purpose: Purpose) -> Option<Rc<Waiting>> {
         let question = (key, rtype);
         let mut flights = self.inner.flights.borrow_mut();
         if let Some(waiting) = flights.get(&question) {
@@ -231,15 +232,15 @@ impl Resolver {
         flights.insert(question.clone(), Rc::clone(&waiting));
         drop(flights);
         // On a task of its own: whoever asked first may lose interest.
-        glommio::spawn_local(self.clone().run(question, Rc::clone(&waiting))).detach();
+        glommio::spawn_local(self.clone().run(question, purpose, Rc::clone(&waiting))).detach();
         Some(waiting)
     }
 
-    async fn run(self, question: (Name, Rtype), waiting: Rc<Waiting>) {
+    async fn run(self, question: (Name, Rtype), purpose: Purpose, waiting: Rc<Waiting>) {
         let mut resolution = Resolution::new(&question.0, question.1, false, Budget::new(self.now_ms()));
         let answer = self.resolve(&mut resolution).await;
         let now_ms = self.now_ms();
-        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, Purpose::Client, now_ms);
+        let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, purpose, now_ms);
         self.inner.flights.borrow_mut().remove(&question);
         *waiting.resolved.borrow_mut() = Some(resolved);
         waiting.wakers.borrow_mut().drain(..).for_each(Waker::wake);
