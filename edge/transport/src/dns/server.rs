@@ -1,13 +1,12 @@
 //! Port 53 of a shard, over UDP and TCP.
 
-use super::Resolver;
 use super::clients::{Admission, Clients};
 use super::mmsg::{Origin, ask_for_destination, send_one};
 use super::udp;
+use super::{Lookup, Resolver};
 use crate::{Hangups, Stream};
 use glommio::net::{TcpListener, TcpStream};
 use ipnet::IpNet;
-use postring_dns::resolver::Purpose;
 use postring_dns::responder::{Response, Transport, respond, respond_resolved};
 use postring_dns::{Name, Rtype};
 use std::cell::{Cell, RefCell};
@@ -117,7 +116,8 @@ impl DnsServer {
         out: &mut Vec<u8>,
     ) {
         let resolver = self.resolver.clone();
-        let mut lookup = Box::pin(async move { resolver.lookup_with(&name, rtype, Purpose::Client).await });
+        let how = Lookup::of_query(packet);
+        let mut lookup = Box::pin(async move { resolver.lookup_with(&name, rtype, how).await });
         if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return respond_resolved(packet, &resolved, Transport::Udp, out);
         }
@@ -210,7 +210,7 @@ impl DnsServer {
                 Response::Drop => return Ok(()),
                 Response::Ready => {}
                 Response::Resolve(name, rtype) => {
-                    let resolved = self.resolver.lookup_with(&name, rtype, Purpose::Client).await;
+                    let resolved = self.resolver.lookup_with(&name, rtype, Lookup::of_query(&query)).await;
                     respond_resolved(&query, &resolved, Transport::Tcp, &mut out);
                 }
             }
