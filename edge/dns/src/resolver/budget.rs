@@ -6,9 +6,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Queries sent for one request. From nothing at all a name of four labels below glueless servers takes about twenty; NXNSAttack wants
-/// thousands.
-pub const PACKETS_MAX: u32 = 60;
+/// Queries sent for one request. From nothing at all a name of four labels below glueless servers takes about twenty, and its validation as
+/// many again; NXNSAttack wants thousands.
+pub const PACKETS_MAX: u32 = 80;
 /// Octets of responses read for one request: a dozen full TCP answers.
 pub const BYTES_MAX: u32 = 768 * 1024;
 /// Sub-questions for addresses of name servers, for one request.

@@ -403,7 +403,7 @@ impl Resolution {
         // Over TCP it says little about what it does over UDP.
         if weight == 0 {
         } else if outstanding.ask.transport == Transport::Udp {
-            infrastructure.server(server).handle_silence(weight, now_ms);
+            infrastructure.server(server).handle_silence(weight, outstanding.sent_ms, now_ms);
         } else if let Some(question) = self.questions.last_mut() {
             question.give_up(server, TRIES_MAX);
         }
@@ -438,7 +438,7 @@ impl Resolution {
             self.outstanding = Some(outstanding);
             return false;
         };
-        infrastructure.server(server).handle_answer(now_ms.saturating_sub(outstanding.sent_ms));
+        infrastructure.server(server).handle_answer(now_ms.saturating_sub(outstanding.sent_ms), now_ms);
         if outstanding.cased && !same_letters && view.question.is_some() {
             infrastructure.counters.case_lost += 1;
             if !over_tcp {

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 /// Milliseconds a server has that was never heard of.
 pub(crate) const WAIT_UNKNOWN_MS: u64 = 400;
 /// At least: below it a busy machine's own delays look like silence.
-const WAIT_MIN_MS: u64 = 100;
+const WAIT_MIN_MS: u64 = 200;
 /// At most.
 const WAIT_MAX_MS: u64 = 3000;
 /// Silences in a row until a server counts as dead.
@@ -33,6 +33,8 @@ pub(crate) struct ServerState {
     /// Quarters of milliseconds.
     var: u32,
     timeouts: u8,
+    /// When it last answered, or a silence of it was counted.
+    counted_ms: u64,
     dead_until_ms: u64,
     plain_until_ms: u64,
     case_until_ms: u64,
@@ -60,7 +62,8 @@ impl ServerState {
         now_ms < self.dead_until_ms
     }
 
-    pub(crate) fn handle_answer(&mut self, rtt_ms: u64) {
+    pub(crate) fn handle_answer(&mut self, rtt_ms: u64, now_ms: u64) {
+        self.counted_ms = now_ms;
         self.timeouts = 0;
         self.dead_until_ms = 0;
         let rtt = u32::try_from(rtt_ms.clamp(1, 60_000)).unwrap_or(60_000);
@@ -74,8 +77,13 @@ impl ServerState {
         }
     }
 
-    /// Nothing came; `weight` silences at once.
-    pub(crate) fn handle_silence(&mut self, weight: u8, now_ms: u64) {
+    /// Nothing came to a question sent at `sent_ms`; `weight` silences at once. A hundred questions sent together and not answered are one
+    /// silence, not a hundred in a row; and one that is older than the last answer is a lost packet.
+    pub(crate) fn handle_silence(&mut self, weight: u8, sent_ms: u64, now_ms: u64) {
+        if sent_ms < self.counted_ms {
+            return;
+        }
+        self.counted_ms = now_ms;
         self.timeouts = self.timeouts.saturating_add(weight).min(30);
         if self.timeouts >= TIMEOUTS_MAX {
             let doubled = DEAD_MS << (self.timeouts - TIMEOUTS_MAX).min(6);
@@ -120,25 +128,31 @@ mod tests {
     fn times_follow_the_answers_and_silence_doubles_them() {
         let mut state = ServerState::default();
         assert_eq!((state.wait_ms(), state.score()), (400, None));
-        state.handle_answer(20);
-        assert_eq!((state.wait_ms(), state.score()), (100, Some(20)));
+        state.handle_answer(20, 0);
+        assert_eq!((state.wait_ms(), state.score()), (200, Some(20)));
         for _ in 0..40 {
-            state.handle_answer(200);
+            state.handle_answer(200, 0);
         }
         assert!((180..=200).contains(&state.score().unwrap()) && state.wait_ms() < 400);
         let before = state.wait_ms();
-        state.handle_silence(1, 0);
+        state.handle_silence(1, 0, 0);
         assert_eq!(state.wait_ms(), before * 2);
-        state.handle_silence(3, 0);
+        state.handle_silence(3, 0, 0);
         assert!(state.is_dead(29_999) && !state.is_dead(30_000));
-        state.handle_silence(1, 30_000);
+        state.handle_silence(1, 30_000, 30_000);
         assert!(state.is_dead(89_999) && !state.is_dead(90_000));
         for _ in 0..40 {
-            state.handle_silence(1, 0);
+            state.handle_silence(1, 30_000, 30_000);
         }
-        assert!(!state.is_dead(DEAD_MS_MAX));
-        state.handle_answer(20);
-        assert!(!state.is_dead(0) && state.timeouts == 0);
+        assert!(state.is_dead(DEAD_MS_MAX) && !state.is_dead(30_000 + DEAD_MS_MAX));
+        state.handle_answer(20, 31_000);
+        assert!(!state.is_dead(31_000) && state.timeouts == 0);
+        // Sent together: one silence. Sent before the last answer: none.
+        for _ in 0..100 {
+            state.handle_silence(1, 32_000, 32_400);
+            state.handle_silence(1, 30_900, 32_400);
+        }
+        assert_eq!(state.timeouts, 1);
     }
 
     #[test]

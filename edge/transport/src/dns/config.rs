@@ -1,7 +1,9 @@
 //! What an administrator can set of DNS. The doc comment of a field is its manual.
 
+use super::trust::add_anchor;
 use ipnet::IpNet;
 use postring_dns::Name;
+use postring_dns::dnssec::validate::Trust;
 use postring_dns::resolver::{InfrastructureConfig, do_not_query_default, parse_hints};
 use postring_zones::ZonesConfig;
 use postring_zones::config::{BlockListConfig, KeyConfig, ZoneConfig};
@@ -35,6 +37,12 @@ pub struct DnsConfig {
     /// Networks no delegation may lead to. Default: loopback, private, link-local, multicast and reserved ones; a stranger's zone must not make
     /// us ask what is behind the firewall.
     pub do_not_query: Vec<IpNet>,
+    /// Validate answers (DNSSEC), which DANE needs. Default: with `iterate`; a forwarder may leave out what validation needs, and validate itself.
+    pub validate: Option<bool>,
+    /// Keys that validation begins with, as `NAME DS ...` or `NAME DNSKEY ...`. Default: those of the root, built in.
+    pub trust_anchors: Vec<String>,
+    /// Names at and below which nothing is validated: internal zones that the world outside knows nothing of, or that somebody broke.
+    pub insecure: Vec<String>,
     /// Show each server only as much of a name as it must know (RFC 9156). Default true.
     pub qname_minimisation: bool,
     /// Zones whose names are shown whole: block lists, where a name has a label for each part of an address and no zones between. Default: the
@@ -112,6 +120,9 @@ impl Default for DnsConfig {
             stub: Vec::new(),
             forward: Vec::new(),
             do_not_query: do_not_query_default(),
+            validate: None,
+            trust_anchors: Vec::new(),
+            insecure: Vec::new(),
             qname_minimisation: true,
             not_minimised: PUBLIC_LISTS.map(str::to_owned).into(),
             case_randomisation: true,
@@ -165,8 +176,12 @@ impl DnsConfig {
             }
             seen.push(key_name);
         }
-        for name in &self.not_minimised {
-            Name::absolute(name).map_err(|error| format!("dns.not_minimised: \"{name}\": {error}"))?;
+        let names = self.not_minimised.iter().map(|name| ("dns.not_minimised", name));
+        for (key, name) in names.chain(self.insecure.iter().map(|name| ("dns.insecure", name))) {
+            Name::absolute(name).map_err(|error| format!("{key}: \"{name}\": {error}"))?;
+        }
+        for anchor in &self.trust_anchors {
+            add_anchor(&mut Trust::default(), anchor).map_err(|error| format!("dns.trust_anchors: \"{anchor}\": {error}"))?;
         }
         postring_zones::config::check(&self.zone, &self.key, &self.block_list)?;
         for server in &self.name_servers {
@@ -245,6 +260,21 @@ impl DnsConfig {
             domain_template: self.domain_template.clone(),
             name_servers: self.name_servers.clone(),
         }
+    }
+
+    /// What validation begins with; empty: nothing is validated.
+    pub(super) fn trust(&self) -> Trust {
+        if !self.validate.unwrap_or(self.resolver == ResolverMode::Iterate) {
+            return Trust::default();
+        }
+        let mut trust = if self.trust_anchors.is_empty() { Trust::root() } else { Trust::default() };
+        for anchor in &self.trust_anchors {
+            if let Err(error) = add_anchor(&mut trust, anchor) {
+                tracing::error!("dns.trust_anchors: \"{anchor}\": {error}");
+            }
+        }
+        self.insecure.iter().filter_map(|name| Name::absolute(name).ok()).for_each(|name| trust.add_insecure(&name));
+        trust
     }
 
     /// The block lists that refuse clients.

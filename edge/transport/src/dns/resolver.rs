@@ -2,29 +2,23 @@
 //!
 //! ```text
 //!   lookup ─> hosted ─> local ─> cache ─> flight under way? join it
-//!                                          └ no: a task with a Resolution ─> upstream pool (UDP), a connection (TCP)
+//!                                          └ no: a task that asks outside and fills the cache
 //! ```
-//! One task a flight, none a packet; no timer of its own: the pool's sweep ends what is not answered.
 
 use super::DnsConfig;
-use super::exchange::over_tcp;
-use super::upstream::UpstreamPool;
+use super::outside::{Outside, Trace};
+use super::waiting::{Flights, Place, Waiting};
 use postring_dns::record::address;
 use postring_dns::resolver::{
-    Answer, Ask, Budget, Cache, CacheConfig, CacheStats, Counters, Failure, Infrastructure, InfrastructureConfig, LocalZones,
-    Purpose, Resolution, Resolved, STALE_ANSWER_WAIT_MS, Step, TraceEntry, answer_of_hosted,
+    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS,
+    answer_of_hosted,
 };
-use postring_dns::responder::Transport;
 use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::future::poll_fn;
-use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Questions under way; more are answered with a failure, which is a temporary error of whatever asked.
 const FLIGHTS_MAX: usize = 2000;
@@ -42,18 +36,29 @@ pub struct Resolver {
 struct Inner {
     hosted: RefCell<Arc<Hosted>>,
     local: RefCell<LocalZones>,
-    infrastructure: RefCell<Infrastructure>,
-    upstream: UpstreamPool,
     cache: RefCell<Cache>,
-    flights: RefCell<HashMap<(Name, Rtype), Rc<Waiting>>>,
-    begun: Instant,
+    outside: Outside,
+    flights: Flights<(Name, Rtype), Resolved>,
 }
 
-/// Those who wait for one flight.
-#[derive(Default)]
-struct Waiting {
-    resolved: RefCell<Option<Resolved>>,
-    wakers: RefCell<Vec<Waker>>,
+/// How a name is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// What the answer is for.
+    pub purpose: Purpose,
+    /// The client validates itself and wants what is bogus as well (the CD bit).
+    pub checking_disabled: bool,
+}
+
+impl Lookup {
+    /// For a check or the delivery of a mail.
+    pub const MAIL: Self = Self { purpose: Purpose::Mail, checking_disabled: false };
+
+    /// For the client that sent this query.
+    #[must_use]
+    pub fn of_query(packet: &[u8]) -> Self {
+        Self { purpose: Purpose::Client, checking_disabled: packet.get(3).is_some_and(|flags| flags & 0x10 != 0) }
+    }
 }
 
 /// What can be said at once.
@@ -74,11 +79,9 @@ impl Resolver {
             inner: Rc::new(Inner {
                 hosted: RefCell::default(),
                 local: RefCell::default(),
-                infrastructure: RefCell::new(Infrastructure::new(InfrastructureConfig::default(), fill)),
-                upstream: UpstreamPool::new(),
                 cache: RefCell::new(Cache::new(cache)),
-                flights: RefCell::default(),
-                begun: Instant::now(),
+                outside: Outside::new(),
+                flights: Flights::new(FLIGHTS_MAX),
             }),
         };
         resolver.reload(config, hosted);
@@ -89,7 +92,7 @@ impl Resolver {
     pub fn reload(&self, config: &DnsConfig, hosted: Arc<Hosted>) {
         *self.inner.hosted.borrow_mut() = hosted;
         *self.inner.local.borrow_mut() = LocalZones::new(&config.hosts(), config.local_zones);
-        self.inner.infrastructure.borrow_mut().configure(config.infrastructure());
+        self.inner.outside.configure(config.infrastructure(), config.trust());
     }
 
     /// Takes other zones and lists.
@@ -112,8 +115,9 @@ impl Resolver {
     /// Questions that wait for another server's answer, sockets open for them, and packets that came to those and nobody waited for.
     #[must_use]
     pub fn upstream(&self) -> (usize, usize, u64) {
-        let (waiting, sockets) = self.inner.upstream.in_use();
-        (waiting, sockets, self.inner.upstream.strangers())
+        let upstream = self.inner.outside.upstream();
+        let (waiting, sockets) = upstream.in_use();
+        (waiting, sockets, upstream.strangers())
     }
 
     /// What is kept, and what it was good for.
@@ -129,7 +133,7 @@ impl Resolver {
         if *name == Name::root() && below {
             let count = cache.len();
             cache.flush_all();
-            self.inner.infrastructure.borrow_mut().clear();
+            self.inner.outside.clear();
             return count;
         }
         if below { cache.flush_zone(name) } else { cache.flush_name(name) }
@@ -138,11 +142,17 @@ impl Resolver {
     /// What was counted of the conversations with other servers.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.inner.infrastructure.borrow().counters()
+        self.inner.outside.counters()
+    }
+
+    /// Answers found to be bogus so far.
+    #[must_use]
+    pub fn bogus(&self) -> u64 {
+        self.inner.outside.bogus()
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.inner.outside.now_ms()
     }
 
     fn at_once(&self, name: &Name, rtype: Rtype, purpose: Purpose) -> AtOnce {
@@ -171,22 +181,26 @@ impl Resolver {
     ///
     /// Cost of a hit: one or two table look-ups, no packet; answers of our own zones are copied.
     pub async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
-        self.lookup_with(name, rtype, Purpose::Mail).await
+        self.lookup_with(name, rtype, Lookup::MAIL).await
     }
 
-    /// The same for what `purpose` says.
-    pub async fn lookup_with(&self, name: &Name, rtype: Rtype, purpose: Purpose) -> Resolved {
+    /// The same as `how` says.
+    pub async fn lookup_with(&self, name: &Name, rtype: Rtype, how: Lookup) -> Resolved {
         let mut before: Option<Answer> = None;
         let mut target: Option<Name> = None;
         for _ in 0..ALIASES_MAX {
-            let resolved = match self.at_once(target.as_ref().unwrap_or(name), rtype, purpose) {
+            let resolved = match self.at_once(target.as_ref().unwrap_or(name), rtype, how.purpose) {
+                AtOnce::Done(resolved) if how.checking_disabled && resolved.is_failure() => {
+                    self.unchecked(target.as_ref().unwrap_or(name), rtype).await
+                }
                 AtOnce::Done(resolved) => resolved,
                 AtOnce::Alias(answer, leads_to) => {
                     target = Some(leads_to);
                     before = Some(join(before, answer));
                     continue;
                 }
-                AtOnce::Ask(key) => self.fly(key, rtype, purpose).await,
+                AtOnce::Ask(key) if how.checking_disabled => self.unchecked(&key, rtype).await,
+                AtOnce::Ask(key) => self.fly(key, rtype, how.purpose).await,
             };
             return match before {
                 None => resolved,
@@ -202,108 +216,46 @@ impl Resolver {
         let Some(waiting) = self.begin(key.clone(), rtype, purpose) else {
             return stale.unwrap_or_else(|| Resolved::failure(&key, rtype));
         };
-        let answer = poll_fn(|cx| match &*waiting.resolved.borrow() {
-            Some(resolved) => Poll::Ready(resolved.clone()),
-            None => {
-                waiting.wakers.borrow_mut().push(cx.waker().clone());
-                Poll::Pending
-            }
-        });
-        let Some(stale) = stale else { return answer.await };
+        let Some(stale) = stale else { return waiting.result().await };
         let too_long = async {
             glommio::timer::sleep(Duration::from_millis(STALE_ANSWER_WAIT_MS)).await;
             self.inner.cache.borrow_mut().count_stale();
             stale
         };
-        futures_lite::future::or(answer, too_long).await
+        futures_lite::future::or(waiting.result(), too_long).await
     }
 
     /// Joins the flight that is under way for the question, or begins one; `None`: there are too many.
-    fn begin(&self, key: Name, rtype: Rtype, purpose: Purpose) -> Option<Rc<Waiting>> {
+    fn begin(&self, key: Name, rtype: Rtype, purpose: Purpose) -> Option<Rc<Waiting<Resolved>>> {
         let question = (key, rtype);
-        let mut flights = self.inner.flights.borrow_mut();
-        if let Some(waiting) = flights.get(&question) {
-            return Some(Rc::clone(waiting));
+        match self.inner.flights.join(&question) {
+            Place::Joined(waiting) => Some(waiting),
+            Place::Full => None,
+            Place::New(waiting) => {
+                // On a task of its own: whoever asked first may lose interest.
+                glommio::spawn_local(self.clone().run(question, purpose)).detach();
+                Some(waiting)
+            }
         }
-        if flights.len() >= FLIGHTS_MAX {
-            return None;
-        }
-        let waiting = Rc::new(Waiting::default());
-        flights.insert(question.clone(), Rc::clone(&waiting));
-        drop(flights);
-        // On a task of its own: whoever asked first may lose interest.
-        glommio::spawn_local(self.clone().run(question, purpose, Rc::clone(&waiting))).detach();
-        Some(waiting)
     }
 
-    async fn run(self, question: (Name, Rtype), purpose: Purpose, waiting: Rc<Waiting>) {
-        let mut resolution = Resolution::new(&question.0, question.1, false, Budget::new(self.now_ms()));
-        let answer = self.resolve(&mut resolution).await;
+    async fn run(self, question: (Name, Rtype), purpose: Purpose) {
+        let answer = self.inner.outside.answer(&question.0, question.1).await;
         let now_ms = self.now_ms();
         let resolved = self.inner.cache.borrow_mut().put(&question.0, question.1, &answer, purpose, now_ms);
-        self.inner.flights.borrow_mut().remove(&question);
-        *waiting.resolved.borrow_mut() = Some(resolved);
-        waiting.wakers.borrow_mut().drain(..).for_each(Waker::wake);
+        self.inner.flights.land(&question, resolved);
+    }
+
+    /// For who validates itself: not validated, and not kept.
+    async fn unchecked(&self, name: &Name, rtype: Rtype) -> Resolved {
+        let answer = self.inner.outside.raw(name, rtype, &Budget::new(self.now_ms())).await;
+        Resolved::new(name, rtype, &answer)
     }
 
     /// Asks the servers now, whatever is hosted or kept, and tells each step.
-    pub async fn trace(&self, name: &Name, rtype: Rtype) -> (Answer, Vec<TraceEntry>) {
-        let mut resolution = Resolution::new(name, rtype, false, Budget::new(self.now_ms())).traced();
-        let answer = self.resolve(&mut resolution).await;
-        (answer, resolution.take_trace())
+    pub async fn trace(&self, name: &Name, rtype: Rtype) -> Trace {
+        self.inner.outside.trace(&name.to_key(), rtype).await
     }
-
-    async fn resolve(&self, resolution: &mut Resolution) -> Answer {
-        loop {
-            let step = resolution.poll_step(&mut self.inner.infrastructure.borrow_mut(), self.now_ms());
-            match step {
-                Step::Done(answer) => return answer,
-                Step::Ask(ask) => self.ask(resolution, ask).await,
-            }
-        }
-    }
-
-    /// Asks one server once; whatever comes of it, the resolution knows it.
-    async fn ask(&self, resolution: &mut Resolution, ask: Ask) {
-        let packet = resolution.take_packet();
-        let wait = Duration::from_millis(ask.wait_ms);
-        let mut handle = |packet: &mut [u8]| {
-            let infrastructure = &mut self.inner.infrastructure.borrow_mut();
-            resolution.handle_response(infrastructure, ask.number, packet, self.now_ms())
-        };
-        let result = match ask.transport {
-            Transport::Tcp => over_tcp(ask.server, &packet, wait).await.map(|mut response| {
-                handle(&mut response);
-            }),
-            Transport::Udp => {
-                let mut copy = Vec::new();
-                let accept = |response: &[u8]| {
-                    copy.clear();
-                    copy.extend_from_slice(response);
-                    handle(&mut copy)
-                };
-                self.inner.upstream.exchange(ask.server, &packet, Instant::now() + wait, accept).await.map(|_| ())
-            }
-        };
-        if let Err(error) = result {
-            let failure = match error.kind() {
-                io::ErrorKind::TimedOut => Failure::Silence,
-                io::ErrorKind::ResourceBusy => Failure::Local,
-                _ => Failure::Unreachable,
-            };
-            let infrastructure = &mut self.inner.infrastructure.borrow_mut();
-            resolution.handle_failure(infrastructure, ask.number, failure, self.now_ms());
-        }
-    }
-}
-
-/// Randomness of the system.
-fn fill(place: &mut [u8]) -> bool {
-    let result = getrandom::fill(place);
-    if let Err(error) = &result {
-        tracing::error!("nothing can be asked: no randomness from the system: {error}");
-    }
-    result.is_ok()
 }
 
 fn join(before: Option<Answer>, mut answer: Answer) -> Answer {
@@ -335,9 +287,9 @@ mod tests {
     use super::*;
     use crate::dns::ResolverMode;
     use postring_dns::Service;
-    use postring_dns::responder::{Response, respond};
+    use postring_dns::responder::{Response, Transport, respond};
     use postring_dns::zone::parse_zone;
-    use std::io::{Read, Write};
+    use std::io::{self, Read, Write};
     use std::net::{SocketAddr, TcpListener, UdpSocket};
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -416,6 +368,7 @@ mod tests {
             resolver: ResolverMode::Iterate,
             root_hints: vec![SocketAddr::from(([127, 0, 0, 1], port))],
             do_not_query: Vec::new(),
+            validate: Some(false),
             upstream_port: port,
             ..DnsConfig::default()
         };
@@ -438,8 +391,8 @@ mod tests {
             let long = resolver.lookup(&Name::absolute("long.a.test").unwrap(), Rtype::TXT).await;
             assert_eq!(postring_dns::record::text(long.rdata(Rtype::TXT).next().unwrap()).len(), 1500);
             assert_eq!((resolver.counters().asked, resolver.counters().asked_tcp), (10, 1));
-            let (answer, trace) = resolver.trace(&Name::absolute("mx.a.test").unwrap(), Rtype::A).await;
-            assert_eq!((answer.records.len(), trace.len()), (1, 1));
+            let trace = resolver.trace(&Name::absolute("mx.a.test").unwrap(), Rtype::A).await;
+            assert_eq!((trace.answer.records.len(), trace.entries.len(), trace.verdict), (1, 1, None));
         });
         // The root's servers, test, a.test, mx; far, b.test, www; no; long, and over TCP; mx again.
         assert_eq!(asked, 10);

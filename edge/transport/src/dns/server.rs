@@ -1,6 +1,6 @@
 //! Port 53 of a shard, over UDP and TCP.
 
-use super::Resolver;
+use super::{Lookup, Resolver};
 use super::clients::{Admission, Clients};
 use super::connection;
 use super::guard::Guard;
@@ -171,8 +171,8 @@ impl DnsServer {
         out: &mut Vec<u8>,
         answer: impl FnOnce(&[u8]) + 'static,
     ) {
-        let resolver = self.resolver.clone();
-        let mut lookup = Box::pin(async move { resolver.lookup(&name, rtype).await });
+        let (resolver, how) = (self.resolver.clone(), Lookup::of_query(packet));
+        let mut lookup = Box::pin(async move { resolver.lookup_with(&name, rtype, how).await });
         if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Waiting::from_waker(Waker::noop())) {
             respond_resolved(packet, &resolved, transport, out);
             return answer(out);
