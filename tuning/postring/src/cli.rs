@@ -99,6 +99,26 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Names, zones and what the resolver keeps
+    #[command(
+        after_help = "Example:\n  postring dns query example.org MX --trace\n  postring dns query example.org MX --resolver 127.0.0.1:53\n  postring dns zone check example.org --file example.org.zone\n  postring dns zone list"
+    )]
+    Dns {
+        #[command(subcommand)]
+        action: DnsAction,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+    /// Entries of this server's block lists, at once and kept over restarts
+    #[command(
+        after_help = "WHAT is an address, a network (192.0.2.0/24), a range, or a domain name (.example.org: with all below it).\n\nExample:\n  postring block add 192.0.2.7 --for 86400 --why \"ticket 17\"\n  postring block del 192.0.2.7\n  postring block import bad-addresses.txt"
+    )]
+    Block {
+        #[command(subcommand)]
+        action: BlockAction,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
     /// Learn what is spam and what is ham
     #[command(
         after_help = "Example:\n  postring learn --spam /home/you/Maildir/.Junk\n  postring learn --ham archive.mbox\n\nThe classifier is silent until 50 messages of each kind are learned. Workers use what was learned within seconds."
@@ -136,11 +156,18 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum DomainAction {
-    /// Host a domain
+    /// Host a domain: mail for it is taken, DKIM keys are made, and its zone is served
     Add {
         /// Like example.org
         name: String,
     },
+    /// Print the records of a domain, for a server elsewhere that serves its zone
+    Records {
+        /// Like example.org
+        name: String,
+    },
+    /// Print the template of the domains' zones, to be changed and named in dns.domain_template
+    Template,
     /// Show them
     List,
 }
@@ -219,5 +246,157 @@ pub enum TryAction {
     Show {
         /// Whose
         account: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DnsAction {
+    /// Resolve a name as this server would, with nothing from its cache
+    Query(DnsQuestion),
+    /// Zones and block lists that are served
+    Zone {
+        #[command(subcommand)]
+        action: ZoneAction,
+    },
+    /// What the resolver keeps
+    Cache {
+        #[command(subcommand)]
+        action: CacheAction,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DnsQuestion {
+    /// A domain name
+    pub name: String,
+    /// A record type, like MX
+    #[arg(default_value = "A")]
+    pub rtype: String,
+    /// Ask this server instead of those of the configuration
+    #[arg(long)]
+    pub resolver: Option<std::net::SocketAddr>,
+    /// Show each query and what came of it
+    #[arg(long)]
+    pub trace: bool,
+    /// For machines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ZoneAction {
+    /// Judge zone files; changes nothing
+    Check {
+        /// A zone of the configuration, or the name of the one in --file; without it all
+        name: Option<String>,
+        /// A master file that need not be in the configuration
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Show what is served
+    List {
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read a zone's or list's files again, or ask a secondary's primaries; without a name all whose files have changed
+    Reload {
+        /// Which
+        name: Option<String>,
+    },
+    /// Sign a zone anew now, and show its keys
+    Sign {
+        /// Which
+        name: String,
+    },
+    /// Show a signed zone's keys, and what the registrar must be given
+    Keys {
+        /// Which
+        name: String,
+    },
+    /// Begin to replace a zone's key
+    Roll {
+        /// Which
+        name: String,
+    },
+    /// Say that the parent serves the DS of the new key
+    DsSeen {
+        /// Which
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheAction {
+    /// Show how much is kept, and what it was good for
+    Stats {
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget all, or one name
+    Flush {
+        /// Which name
+        name: Option<String>,
+        /// All names below it, too
+        #[arg(long, requires = "name")]
+        below: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BlockAction {
+    /// List an address, a network or a name
+    Add {
+        /// What
+        what: String,
+        /// Which list; default: the first of addresses or of names
+        #[arg(long)]
+        list: Option<String>,
+        /// What a TXT query, and the client that is refused, gets
+        #[arg(long, default_value = "blocked by this server's administrator")]
+        text: String,
+        /// Seconds until it ends to hold; without it for good
+        #[arg(long = "for")]
+        seconds: Option<u32>,
+        /// Why, for whoever looks at it later
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// Take one off, also one of the list's file
+    Del {
+        /// What
+        what: String,
+        /// Which list
+        #[arg(long)]
+        list: Option<String>,
+        /// Why
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// Show what was set by command
+    List {
+        /// Which list; default: the first of addresses and the first of names
+        list: Option<String>,
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// List all of a file: a line each, or a file of rbldnsd
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Which list
+        #[arg(long)]
+        list: Option<String>,
+        /// What a TXT query gets
+        #[arg(long, default_value = "blocked by this server's administrator")]
+        text: String,
+        /// Seconds until they end to hold
+        #[arg(long = "for")]
+        seconds: Option<u32>,
+        /// Why
+        #[arg(long, default_value = "")]
+        why: String,
     },
 }

@@ -4,7 +4,7 @@ use crate::cli::{AccountAction, AliasAction, Arguments, Command, ConfigPath, Dom
 use crate::config::Config;
 use crate::init::{self, Init};
 use crate::supervisor::{self, Supervisor};
-use crate::{demo, queue, reference, try_it};
+use crate::{demo, dns, queue, reference, try_it};
 use indicatif::{ProgressBar, ProgressStyle};
 use postring_directory::{Directory, hash_password};
 use postring_engine::bayes::{Class, learn};
@@ -41,6 +41,8 @@ pub fn run(arguments: Arguments) -> Result<(), String> {
         Command::Alias { action, config } => alias(&config, action),
         Command::Status { json, watch, config } => status(&config, json, watch),
         Command::Queue { action, config } => queue::run(&load(&config)?, &action),
+        Command::Dns { action, config } => dns::run(action, || load(&config)),
+        Command::Block { action, config } => dns::block(&load(&config)?, &action),
         Command::Learn { spam, ham: _, paths, json, config } => {
             learn_paths(&config, if spam { Class::Spam } else { Class::Ham }, &paths, json)
         }
@@ -93,7 +95,7 @@ fn check(path: &Path) -> Result<(), String> {
     findings.extend(plan.and_then(|plan| crate::plan::check_shards(&plan, &config.server.data)).err());
     findings.extend(supervisor::check_users(&config).err());
     findings.extend(supervisor::check_tls(&config).err());
-    findings.extend(postring_transport::dns::load(&config.dns).err());
+    findings.extend(supervisor::check_zones(&config).err());
     if supervisor::ask(&config.server.data, &["status"])?.is_none() {
         findings.extend(supervisor::check_sockets(&config));
     }
@@ -136,14 +138,43 @@ fn domain(path: &ConfigPath, action: DomainAction) -> Result<(), String> {
     match action {
         DomainAction::Add { name } => {
             directory.domain_add(&name).map_err(|error| error.to_string())?;
-            println!("{name} is hosted now.");
+            init::make_dkim_keys(&directory, &name)?;
+            println!("{name} is hosted now. `postring domain records {name}` prints what its zone holds.");
             apply(&config)
+        }
+        DomainAction::Records { name } => {
+            print!("{}", records(&config, &directory, &name)?);
+            Ok(())
+        }
+        DomainAction::Template => {
+            print!("{}", postring_zones::template::DEFAULT);
+            Ok(())
         }
         DomainAction::List => {
             directory.domains().map_err(|error| error.to_string())?.iter().for_each(|name| println!("{name}"));
             Ok(())
         }
     }
+}
+
+/// The zone of a domain as it is made from the directory.
+fn records(config: &Config, directory: &Directory, name: &str) -> Result<String, String> {
+    let rows = directory.domain_records().map_err(|error| error.to_string())?;
+    let row = rows.into_iter().find(|row| row.name.eq_ignore_ascii_case(name));
+    let row = row.ok_or_else(|| format!("the domain {name} is not hosted here; `postring domain add {name}` first"))?;
+    let zones = config.dns.zones(&config.server.hostname);
+    let template = match &zones.domain_template {
+        None => postring_zones::template::DEFAULT.to_owned(),
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
+    };
+    let words = postring_zones::template::Words {
+        domain: &row.name,
+        hostname: &zones.hostname,
+        serial: u32::try_from(row.changed & 0xffff_ffff).unwrap_or(1).max(1),
+        name_servers: &zones.name_servers(),
+        dkim: &row.dkim,
+    };
+    postring_zones::template::fill(&template, &words)
 }
 
 fn read_password(from_stdin: bool) -> Result<(String, bool), String> {

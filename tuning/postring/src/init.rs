@@ -1,7 +1,7 @@
 //! Makes a data folder with its configuration; never asks, never overwrites.
 
 use crate::config::Config;
-use postring_directory::{Directory, hash_password};
+use postring_directory::{Directory, DkimAlgorithm, DkimKey, hash_password};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -65,6 +65,7 @@ pub fn init(request: &Init<'_>) -> Result<Made, String> {
 
     let directory = Directory::create(&data.join("directory.sqlite")).map_err(|error| error.to_string())?;
     directory.domain_add(request.domain).map_err(|error| error.to_string())?;
+    make_dkim_keys(&directory, &domain)?;
     let mut passwords = Vec::new();
     for account in request.accounts {
         let password = random_password()?;
@@ -76,6 +77,17 @@ pub fn init(request: &Init<'_>) -> Result<Made, String> {
     write_new(&config, &configuration(&hostname, &domain, request.port_base), 0o644)?;
     Config::load(&config)?;
     Ok(Made { config, passwords })
+}
+
+/// Makes a domain's DKIM keys, one of each algorithm, their selectors with the day (counted from 1970).
+pub fn make_dkim_keys(directory: &Directory, domain: &str) -> Result<(), String> {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    for (algorithm, letter) in [(DkimAlgorithm::Ed25519, 'e'), (DkimAlgorithm::Rsa, 'r')] {
+        let selector = format!("{}{letter}", seconds / 86_400);
+        let key = DkimKey::generate(&selector, algorithm)?;
+        directory.dkim_key_add(domain, &key).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Refuses a data folder of another layout.

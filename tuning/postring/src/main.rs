@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod dns;
 mod init;
 mod plan;
 mod queue;

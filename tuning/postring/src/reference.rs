@@ -1,9 +1,10 @@
 //! The reference of the configuration, made from the doc comments of the fields.
 
 const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
+const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 14] = [
+const SECTIONS: [(&str, &str, &str); 17] = [
     ("server", include_str!("config.rs"), "pub struct Server "),
     ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
@@ -15,8 +16,11 @@ const SECTIONS: [(&str, &str, &str); 14] = [
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
     ("send", include_str!("../../../store/daemon/src/config.rs"), "pub struct SendConfig "),
     ("dns", DNS, "pub struct DnsConfig "),
-    ("[dns.zone]", DNS, "pub struct ZoneConfig "),
-    ("[dns.block_list]", DNS, "pub struct BlockListConfig "),
+    ("[dns.zone]", ZONES, "pub struct ZoneConfig "),
+    ("[dns.key]", ZONES, "pub struct KeyConfig "),
+    ("[dns.block_list]", ZONES, "pub struct BlockListConfig "),
+    ("[dns.stub]", DNS, "pub struct ServersConfig "),
+    ("[dns.forward]", DNS, "pub struct ServersConfig "),
     ("[dns.host]", DNS, "pub struct HostConfig "),
 ];
 

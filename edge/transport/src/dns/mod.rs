@@ -6,6 +6,7 @@ mod connection;
 mod exchange;
 mod guard;
 mod mmsg;
+mod once;
 mod outside;
 mod random;
 mod replies;
@@ -18,7 +19,8 @@ mod waiting;
 mod watch;
 
 pub use config::{DnsConfig, HostConfig, ResolverMode, ServersConfig};
-pub use replies::{Beyond, Replies, Request};
+pub use once::ask_once;
 pub use outside::Trace;
+pub use replies::{Beyond, Replies, Request};
 pub use resolver::{Lookup, Resolver, confirmed_name};
 pub use server::DnsServer;

@@ -1,12 +1,12 @@
 //! Port 53 of a shard, over UDP and TCP.
 
-use super::{Lookup, Resolver};
 use super::clients::{Admission, Clients};
 use super::connection;
 use super::guard::Guard;
 use super::mmsg::{Origin, ask_for_destination, forbid_fragments, send_one};
 use super::replies::{Beyond, Replies, Request, Way};
 use super::udp::{self, Datagrams};
+use super::{Lookup, Resolver};
 use crate::{Hangups, Stream};
 use glommio::net::{TcpListener, TcpStream};
 use ipnet::IpNet;

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Entries of one answer; a list may have a million.
-const ENTRIES_SHOWN_MAX: usize = 1000;
+const ENTRIES_SHOWN_MAX: usize = 400;
+/// Services of one answer.
+const SERVICES_SHOWN_MAX: usize = 300;
 
 impl Keeper {
     pub(super) fn operator(&mut self, words: &[String]) -> Answer {
@@ -49,7 +51,8 @@ impl Keeper {
 
     fn list(&self) -> Value {
         let now = self.now();
-        Value::Array(self.kept.values().map(|kept| describe(kept, now)).collect())
+        let shown: Vec<Value> = self.kept.values().take(SERVICES_SHOWN_MAX).map(|kept| describe(kept, now)).collect();
+        json!({ "total": self.kept.len(), "services": shown })
     }
 
     fn reload(&mut self, origin: &Name) -> Answer {

@@ -28,7 +28,7 @@ use postring_dns::Hosted;
 use postring_journal::JournalConfig;
 use postring_queue::{Queue, record};
 use postring_ring::{Arena, Doorbell, DoorbellButton};
-use postring_transport::{dns, tls};
+use postring_transport::tls;
 use reports::Reports;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,7 +49,7 @@ type Couriers = Vec<(Sender<Order>, DoorbellButton)>;
 pub fn run_send(mut child: Child) -> Result<(), String> {
     let launch = read_launch(child.launch.config.clone())?;
     // A zone that has become unreadable since the check must not keep mail from going out.
-    let (hosted, wrong) = dns::load_what_can_be(&launch.dns);
+    let (hosted, wrong) = postring_zones::primaries(&launch.dns.zones(&child.launch.hostname));
     wrong.iter().for_each(|text| tracing::error!("{text}"));
     let hosted = Arc::new(hosted);
     let mut shards = Shards::new(Role::Send);
@@ -99,7 +99,11 @@ fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers) -> Result
 
 fn reload(config: serde_json::Value, shards: &Shards<Event>, couriers: &Couriers) -> OperatorAnswer {
     let launch = read_launch(config)?;
-    let hosted = Arc::new(dns::load(&launch.dns)?);
+    let (hosted, wrong) = postring_zones::primaries(&launch.dns.zones(""));
+    if let Some(wrong) = wrong.into_iter().next() {
+        return Err(wrong);
+    }
+    let hosted = Arc::new(hosted);
     shards.tell_all(|| Event::Reload(launch.send.clone()));
     for (orders, button) in couriers {
         // A courier that has ended takes its process with it.

@@ -53,8 +53,10 @@ pub fn check_reload(started: &Config, newer: &Config) -> Result<(), String> {
 
 /// Where zones and lists are; their files are replaced, and new ones come beside them.
 fn dns_folders(config: &Config) -> BTreeSet<PathBuf> {
-    let zones = config.dns.zone.iter().map(|zone| &zone.file);
-    zones.chain(config.dns.block_list.iter().map(|list| &list.file)).map(|file| parent(file)).collect()
+    let zones = config.dns.zone.iter().filter_map(|zone| zone.file.as_ref());
+    let lists = config.dns.block_list.iter().flat_map(|list| list.file.paths());
+    let others = [&config.dns.domain_template, &config.dns.root_hints_file].into_iter().flatten();
+    zones.chain(lists).chain(others).map(|file| parent(file)).collect()
 }
 
 /// Where the system's resolvers stand, followed to where the file really is.
@@ -83,7 +85,7 @@ mod tests {
         let mut config = config("/z/a.zone");
         let of = |role| of(&config, &plan, role).unwrap();
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(of(Role::Edge).write, paths(&["/d/quarantine"]));
+        assert_eq!(of(Role::Edge).write, paths(&["/d/quarantine", "/d/dns"]));
         assert_eq!(of(Role::Edge).read.first(), Some(&PathBuf::from("/z")));
         let scan = of(Role::Scan);
         assert_eq!((scan.read, scan.write, scan.network), (paths(&["/d/rules", "/d"]), Vec::new(), false));

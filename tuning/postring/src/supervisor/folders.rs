@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `mail`, `journal/store-*` | store | nothing |
 //! | `queue`, `journal/send-*` | send | nothing |
-//! | `quarantine` | edge | nothing |
+//! | `quarantine`, `dns` | edge | nothing |
 //! | `run`, `directory.sqlite` | root | nothing |
 //! | the rules, the learned words | whoever wrote them | scan reads them |
 //!
@@ -28,7 +28,7 @@ const DEPTH_MAX: u32 = 64;
 pub fn own(data: &Path, plan: &Plan) -> Vec<(PathBuf, Role)> {
     let journal =
         |role: Role, shards: usize| (0..shards).map(move |shard| (data.join("journal").join(format!("{role}-{shard}")), role));
-    let whole = [("mail", Role::Store), ("queue", Role::Send), ("quarantine", Role::Edge)];
+    let whole = [("mail", Role::Store), ("queue", Role::Send), ("quarantine", Role::Edge), ("dns", Role::Edge)];
     let whole = whole.into_iter().map(|(name, role)| (data.join(name), role));
     whole.chain(journal(Role::Store, plan.store.len())).chain(journal(Role::Send, plan.send.len())).collect()
 }
@@ -156,12 +156,13 @@ fn check_reach(config: &Config, own: &[(PathBuf, Role)], users: &Users) -> Resul
             Err(error) => tracing::warn!("{}: {error}", path.display()),
         }
     }
-    let zones = config.dns.zone.iter().map(|zone| &zone.file);
-    let dns: Vec<PathBuf> = zones.chain(config.dns.block_list.iter().map(|list| &list.file)).cloned().collect();
+    let zones: Vec<PathBuf> = config.dns.zone.iter().filter_map(|zone| zone.file.clone()).collect();
+    let lists: Vec<PathBuf> = config.dns.block_list.iter().flat_map(|list| list.file.paths().to_vec()).collect();
     for role in [Role::Edge, Role::Scan, Role::Store, Role::Send] {
         let mut needed: Vec<PathBuf> = own.iter().filter(|(_, owner)| *owner == role).map(|(path, _)| path.clone()).collect();
         match role {
-            Role::Edge | Role::Send => needed.extend(dns.iter().cloned()),
+            Role::Edge => needed.extend(zones.iter().chain(&lists).cloned()),
+            Role::Send => needed.extend(zones.iter().cloned()),
             Role::Scan => needed.append(&mut judged),
             Role::Store => {}
         }

@@ -38,6 +38,12 @@ pub fn check_users(config: &Config) -> Result<(), String> {
     users::resolve(&config.users).map(|_| ())
 }
 
+/// What `postring check` says of zones and lists.
+pub fn check_zones(config: &Config) -> Result<(), String> {
+    let zones = config.dns.zones(&config.server.hostname);
+    postring_zones::check(&zones, &postring_zones::State::new(&config.server.data)).map(|_| ())
+}
+
 /// What `postring check` says of the ports.
 pub fn check_sockets(config: &Config) -> Vec<String> {
     let mut findings = Vec::new();
@@ -100,7 +106,7 @@ impl Supervisor {
         if config.scan.yara && !plan.scan.is_empty() {
             postring_engine::yara::compile(&config.server.data.join(&config.scan.rules))?;
         }
-        postring_transport::dns::load(&config.dns)?;
+        check_zones(&config)?;
         let directory = Directory::open(&config.server.data.join("directory.sqlite")).map_err(|error| error.to_string())?;
         let (snapshot, sequence) = snapshot(&directory)?;
         let sockets = sockets::open(&config, plan.edge.len())?;
@@ -219,6 +225,9 @@ impl Supervisor {
             Note::Ask { words, answer } if words.first().is_some_and(|word| word == "queue") => {
                 self.ask(Role::Send, words, answer)
             }
+            Note::Ask { words, answer } if words.first().is_some_and(|word| word == "dns" || word == "block") => {
+                self.ask(Role::Edge, words, answer)
+            }
             Note::Ask { words, answer } => {
                 let result = self.answer(&words);
                 // Whoever asked may have gone.
@@ -282,7 +291,7 @@ impl Supervisor {
                 return Err("[server], [users], [listen] and [cores] change with a restart only".to_owned());
             }
             access::check_reload(&self.started_with, &newer)?;
-            postring_transport::dns::load(&newer.dns)?;
+            check_zones(&newer)?;
             self.children.reload(&newer, &self.plan)?;
             self.config = newer;
             Ok(())
