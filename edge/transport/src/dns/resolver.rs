@@ -287,7 +287,7 @@ mod tests {
     use super::*;
     use crate::dns::ResolverMode;
     use postring_dns::Service;
-    use postring_dns::responder::{Response, Transport, respond};
+    use postring_dns::responder::{Client, Context, Response, Transport, respond};
     use postring_dns::zone::parse_zone;
     use std::io::{self, Read, Write};
     use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -322,6 +322,10 @@ mod tests {
     }
 
     /// Sockets of all servers on one port.
+    fn by(transport: Transport) -> Client {
+        Client { address: [127, 0, 0, 1].into(), transport }
+    }
+
     fn bind() -> (u16, Vec<(UdpSocket, TcpListener)>) {
         for _ in 0..100 {
             let first = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -348,7 +352,10 @@ mod tests {
                 let (mut packet, mut out) = ([0; 4096], Vec::new());
                 while let Ok((length, client)) = udp.recv_from(&mut packet) {
                     asked.fetch_add(1, Ordering::Relaxed);
-                    assert_eq!(respond(&hosted, &packet[..length], Transport::Udp, false, &mut out), Response::Ready);
+                    assert_eq!(
+                        respond(&Context::default(), &hosted, &packet[..length], by(Transport::Udp), false, &mut out),
+                        Response::Ready
+                    );
                     udp.send_to(&out, client).unwrap();
                 }
             });
@@ -359,7 +366,10 @@ mod tests {
                     stream.read_exact(&mut length).unwrap();
                     let mut query = vec![0; u16::from_be_bytes(length).into()];
                     stream.read_exact(&mut query).unwrap();
-                    assert_eq!(respond(&tcp_hosted, &query, Transport::Tcp, false, &mut out), Response::Ready);
+                    assert_eq!(
+                        respond(&Context::default(), &tcp_hosted, &query, by(Transport::Tcp), false, &mut out),
+                        Response::Ready
+                    );
                     stream.write_all(&[&u16::try_from(out.len()).unwrap().to_be_bytes()[..], &out].concat()).unwrap();
                 }
             });
