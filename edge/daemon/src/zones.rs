@@ -28,21 +28,27 @@ const UDP_BYTES: usize = 1232;
 /// Gives what is served to all shards; what is published before they are there, they get at once.
 #[derive(Default)]
 pub(crate) struct Publisher {
-    inner: Mutex<(Option<Arc<Served>>, Vec<ShardSpeaker<Event>>)>,
+    inner: Mutex<Published>,
+}
+
+#[derive(Default)]
+struct Published {
+    newest: Option<Arc<Served>>,
+    shards: Vec<ShardSpeaker<Event>>,
 }
 
 impl Publisher {
     pub(crate) fn publish(&self, served: Arc<Served>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(&served))));
-        inner.0 = Some(served);
+        inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(&served))));
+        inner.newest = Some(served);
     }
 
     pub(crate) fn begin(&self, shards: Vec<ShardSpeaker<Event>>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1 = shards;
-        if let (Some(served), shards) = (&inner.0, &inner.1) {
-            shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(served))));
+        inner.shards = shards;
+        if let Some(served) = &inner.newest {
+            inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(served))));
         }
     }
 }

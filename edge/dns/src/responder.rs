@@ -293,7 +293,9 @@ pub fn respond_resolved(packet: &[u8], resolved: &Resolved, transport: Transport
     let mut flags = ResponseFlags { recursion_available: true, ..ResponseFlags::default() };
     let mut writer = ResponseWriter::begin(&query, limit(&query, transport), out);
     // The stored form points into its own question.
-    if !resolved.is_for(&query.name.to_ascii_lowercase(), query.rtype) {
+    let mut key: smallvec::SmallVec<[u8; 256]> = smallvec::SmallVec::from_slice(query.name);
+    key.make_ascii_lowercase();
+    if !resolved.is_for(&key, query.rtype) {
         return writer.finish(Rcode::SERVFAIL, flags, false);
     }
     let empty = writer.mark();

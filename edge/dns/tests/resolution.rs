@@ -272,7 +272,7 @@ impl Server {
         } else {
             assert_eq!(
                 respond(
-                    &Context::default(),
+                    &Context { addresses: true, ..Context::default() },
                     &self.hosted,
                     query,
                     Client { address: [127, 0, 0, 1].into(), transport },

@@ -121,8 +121,8 @@ impl Kept {
     }
 
     /// Reads it from its files.
-    pub(super) fn load(origin: &Name, kind: Kind, state: &State, blocks: &mut Blocks, now: u64) -> Result<Self, (Kind, String)> {
-        let result = match &kind {
+    pub(super) fn load(origin: &Name, kind: &Kind, state: &State, blocks: &mut Blocks, now: u64) -> Result<Self, String> {
+        match kind {
             Kind::Primary(config) => Self::load_primary(origin, config, state, now),
             Kind::Secondary(config) => Self::load_secondary(origin, config, state, now),
             Kind::List(config) => {
@@ -135,8 +135,7 @@ impl Kept {
                 })
             }
             Kind::Domain { .. } => Err("a domain's zone has no file".to_owned()),
-        };
-        result.map_err(|error| (kind, error))
+        }
     }
 
     fn load_primary(origin: &Name, config: &ZoneConfig, state: &State, now: u64) -> Result<Self, String> {

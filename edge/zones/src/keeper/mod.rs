@@ -299,9 +299,9 @@ impl Keeper {
                 same.push(origin);
                 continue;
             }
-            match Kept::load(&origin, kind, &self.state, &mut self.blocks, now) {
+            match Kept::load(&origin, &kind, &self.state, &mut self.blocks, now) {
                 Ok(kept) => loaded.push(kept),
-                Err((kind, error)) => {
+                Err(error) => {
                     errors.push(format!("{origin} is not served: {error}"));
                     loaded.push(Kept::broken(&origin, kind, error));
                 }

@@ -71,8 +71,8 @@ impl Keeper {
                 self.poll_secondary(origin, now);
             }
             kind => {
-                let loaded = Kept::load(origin, kind, &self.state, &mut self.blocks, now);
-                self.put(loaded.map_err(|(_, error)| format!("{error} (what was served before is served on)"))?);
+                let loaded = Kept::load(origin, &kind, &self.state, &mut self.blocks, now);
+                self.put(loaded.map_err(|error| format!("{error} (what was served before is served on)"))?);
                 self.notify_secondaries(origin);
             }
         }

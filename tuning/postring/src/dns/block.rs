@@ -92,10 +92,11 @@ fn change(config: &Config, list: Option<&str>, what: &str, changes: Vec<Change>,
         || what.bytes().all(|byte| byte.is_ascii_digit() || b".-".contains(&byte));
     let target = list.unwrap_or(if is_address { "addresses" } else { "names" });
     // The list's name in the lines is not looked at; the keeper knows which it is.
-    let (root, mut lines, mut pending, mut name) = (Name::root(), Vec::new(), 0, String::new());
+    let placeholder = Name::absolute("list").map_err(|error| error.to_string())?;
+    let (mut lines, mut pending, mut name) = (Vec::new(), 0, String::new());
     let mut changes = changes.iter().peekable();
     while let Some(one) = changes.next() {
-        encode_change(&root, one, &mut lines);
+        encode_change(&placeholder, one, &mut lines);
         pending += 1;
         if lines.len() >= REQUEST_BYTES || changes.peek().is_none() {
             let text = String::from_utf8(std::mem::take(&mut lines)).map_err(|error| error.to_string())?;
