@@ -205,3 +205,44 @@ fn dig_understands_it() {
     assert!(dig(&["test.example", "AXFR"]).contains("Transfer failed"));
     assert!(dig(&["+edns=1", "+noednsneg", "test.example", "SOA"]).contains("BADVERS"));
 }
+
+#[test]
+fn what_is_set_by_command_is_seen_at_once_and_kept_over_a_restart() {
+    let mut system = System::init();
+    system.append_config("\n[[dns.key]]\nname = \"k\"\nsecret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"\n");
+    let zone = "\n[[dns.zone]]\nname = \"signed.example\"\nfile = \"dns/signed.zone\"\ndnssec = \"nsec\"\ntransfer_to = [\"127.0.0.1\"]\n";
+    system.append_config(zone);
+    let text = "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\nns A 192.0.2.1\n";
+    std::fs::write(system.folder.path().join("p/dns/signed.zone"), text).unwrap();
+    system.up();
+    system.wait_ready();
+    let config = system.config();
+    let run = |arguments: &[&str]| {
+        let output = postring(&[arguments, &["--config", &config]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = |system: &System| ask(system, "9.66.0.127.blocked.test.example", A).1;
+    assert_eq!(listed(&system), 0);
+    run(&["block", "add", "127.0.66.9", "--why", "a test"]);
+    assert_eq!(listed(&system), 1);
+    assert!(greeting(&system, "127.0.66.9").starts_with("554 5.7.1"));
+    assert!(run(&["block", "list"]).contains("127.0.66.9"));
+
+    run(&["domain", "add", "second.example"]);
+    system.wait("the domain's zone", || ask(&system, "second.example", MX).1 == 1);
+    assert!(run(&["domain", "records", "second.example"]).contains("_domainkey IN TXT \"v=DKIM1; k=ed25519"));
+    assert!(run(&["dns", "zone", "keys", "signed.example"]).contains("ECDSAP256SHA256"));
+    assert!(run(&["dns", "zone", "list"]).contains("signed.example."));
+    // SOA, what there is, the keys, the chain and all signatures, SOA.
+    let transfer = ask_tcp(&system, "signed.example", 252);
+    assert!(u16::from_be_bytes([transfer[6], transfer[7]]) > 10, "{transfer:?}");
+
+    system.down();
+    system.up();
+    system.wait_ready();
+    assert_eq!(listed(&system), 1);
+    let output = postring(&["block", "del", "127.0.66.9", "--config", &system.config()]);
+    assert!(output.status.success());
+    assert_eq!(listed(&system), 0);
+}
