@@ -1,6 +1,7 @@
 //! Load for mail servers, and the comparison with rivals under it.
 
 mod compare;
+mod dns;
 mod generator;
 mod idle;
 mod latency;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Send messages by SMTP, in lock step or at a rate; latencies at the end. One run against any server
     Smtp(generator::Options),
+    /// Ask a DNS server over UDP, as fast as it answers or at a rate
+    Dns(dns::Options),
     /// Take messages by SMTP, count them, keep none
     Sink(sink::Options),
     /// Postfix with virtual(8) and Postring in turns under the same load
@@ -49,6 +52,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Smtp(options) => smtp(&options),
+        Command::Dns(options) => dns::command(&options),
         Command::Sink(options) => sink::command(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Verify(options) => verify::run(&options),

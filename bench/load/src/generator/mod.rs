@@ -10,14 +10,14 @@ mod schedule;
 
 pub use connection::connect;
 pub use report::Report;
-pub use schedule::Spacing;
+pub use schedule::{Schedule, Spacing};
 
 use connection::{Connection, Stage};
 use indicatif::ProgressBar;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
-use schedule::{Due, Schedule};
+use schedule::Due;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
