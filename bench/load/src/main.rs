@@ -2,6 +2,7 @@
 
 mod compare;
 mod dns;
+mod dns_compare;
 mod generator;
 mod idle;
 mod latency;
@@ -39,6 +40,8 @@ enum Command {
     Sink(sink::Options),
     /// Postfix with virtual(8) and Postring in turns under the same load
     Compare(compare::Options),
+    /// NSD, Knot, Unbound, rbldnsd and Postring in turns under the same questions; our generator beside dnsperf
+    DnsCompare(dns_compare::Options),
     /// Postring driven in turns by smtp-source and by our generator: do they agree?
     Verify(verify::Options),
     /// From MAIL FROM to the 250 at low load
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Dns(options) => dns::command(&options),
         Command::Sink(options) => sink::command(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::DnsCompare(options) => dns_compare::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Latency(options) => latency::run(&options),
         Command::Idle(options) => idle::run(&options),

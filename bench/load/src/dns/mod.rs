@@ -8,7 +8,6 @@ mod report;
 
 pub use load::{Load, run};
 pub use question::Questions;
-#[allow(unused_imports)]
 pub use report::{Report, ratio};
 
 use crate::generator::{Spacing, positive};

@@ -1,8 +1,10 @@
 //! A server under load: in a cgroup of its own (so that every process counts, short ones too), pinned to one core, on a fresh volume.
 
+mod dns;
 mod postfix;
 mod postring;
 
+pub use dns::Place;
 pub use postring::Setup;
 
 use crate::machine::Cores;
@@ -49,11 +51,21 @@ fn make_group(name: &str) -> Result<PathBuf, String> {
 impl Server {
     /// `makeshift`: without a loop mount or a cgroup it goes on, and says so.
     fn new(name: &'static str, port: u16, cores: Option<Cores>, makeshift: bool) -> Result<Self, String> {
+        Self::on(|| Volume::make(3072, makeshift), name, port, cores, makeshift)
+    }
+
+    fn on(
+        volume: impl FnOnce() -> Result<Volume, String>,
+        name: &'static str,
+        port: u16,
+        cores: Option<Cores>,
+        makeshift: bool,
+    ) -> Result<Self, String> {
         let group = match make_group(name) {
             Err(error) if !makeshift => return Err(error),
             group => group.ok(),
         };
-        let volume = Volume::make(3072, makeshift).inspect_err(|_| {
+        let volume = volume().inspect_err(|_| {
             let _ = group.as_ref().map(std::fs::remove_dir);
         })?;
         Ok(Self { name, port, group, cores, process: None, stop: None, control: None, volume })
@@ -73,6 +85,13 @@ impl Server {
         run.args(["-c", &format!("{join}exec {pin}{command}")]);
         run.stdin(Stdio::null()).stdout(Stdio::null());
         run
+    }
+
+    /// Starts what stays in the foreground; what it says goes to its log.
+    fn start(&mut self, command: &str) -> Result<(), String> {
+        let log = std::fs::File::create(self.folder().join("log")).map_err(|error| error.to_string())?;
+        self.process = Some(self.command(command).stderr(log).spawn().map_err(|error| error.to_string())?);
+        Ok(())
     }
 
     fn wait_port(&self) -> Result<(), String> {
@@ -150,11 +169,16 @@ impl Server {
 
 /// Whether a program of Debian's package postfix is there.
 pub fn postfix_program(name: &str) -> Result<PathBuf, String> {
-    ["/usr/sbin", "/usr/lib/postfix/sbin"]
+    program(name, "postfix")
+}
+
+/// Whether a program of one of Debian's packages is there.
+pub fn program(name: &str, package: &str) -> Result<PathBuf, String> {
+    ["/usr/sbin", "/usr/bin", "/usr/lib/postfix/sbin"]
         .iter()
         .map(|folder| Path::new(folder).join(name))
         .find(|path| path.exists())
-        .ok_or_else(|| format!("{name} is missing: apt-get install --no-install-recommends postfix"))
+        .ok_or_else(|| format!("{name} is missing: apt-get install --no-install-recommends {package}"))
 }
 
 fn end(pid: u32, signal: rustix::process::Signal) {

@@ -2,6 +2,7 @@
 
 use super::{BOXES, DOMAIN, Server};
 use crate::machine::Cores;
+use crate::volume::Volume;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -38,19 +39,14 @@ impl Server {
         for number in 0..BOXES {
             init.args(["--account", &format!("u{number:02}@{DOMAIN}")]);
         }
-        let made = init.output().map_err(|error| wrong(&binary, error))?;
-        if !made.status.success() {
-            return Err(String::from_utf8_lossy(&made.stderr).into_owned());
-        }
+        made(init)?;
         let config = folder.join("postring.toml");
         let text = std::fs::read_to_string(&config).map_err(|error| wrong(&config, error))?;
         std::fs::write(&config, with_scan(&text, scan)).map_err(|error| wrong(&config, error))?;
         if let Some(tokens) = setup.tokens.as_ref().filter(|_| scan) {
             std::fs::copy(tokens, folder.join("data/bayes.tokens")).map_err(|error| wrong(tokens, error))?;
         }
-        let log = std::fs::File::create(server.folder().join("log")).map_err(|error| error.to_string())?;
-        let up = server.command(&format!("{} up --config {}", binary.display(), config.display())).stderr(log).spawn();
-        server.process = Some(up.map_err(|error| error.to_string())?);
+        server.start(&format!("{} up --config {}", binary.display(), config.display()))?;
         server.control = Some((binary, config));
         server.wait_port()?;
         // The port is open before the roles are linked.
@@ -61,6 +57,26 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+        Ok(server)
+    }
+
+    /// Only port 53, with this of the configuration.
+    pub fn postring_dns(setup: &Setup, cores: Option<Cores>, dns: &str) -> Result<Self, String> {
+        let binary = std::path::absolute(&setup.postring).map_err(|error| error.to_string())?;
+        let port = setup.port_base.checked_add(53).ok_or("the port base is too high")?;
+        let mut server = Self::on(Volume::plain, "Postring", port, cores, setup.smoke)?;
+        let folder = server.folder().join("p");
+        let mut init = Command::new(&binary);
+        init.args(["init", "--dir"]).arg(&folder).args(["--domain", DOMAIN, "--port-base", &setup.port_base.to_string()]);
+        made(init)?;
+        let core = cores.map_or(0, |cores| cores.server);
+        let text = format!(
+            "[server]\nhostname = \"mx.{DOMAIN}\"\n[users]\nmode = \"off\"\n[listen]\ndns = [\"127.0.0.1:{port}\"]\n\
+             [cores]\nedge = [{core}]\nscan = []\nstore = [{core}]\nsend = []\n[edge]\nscan = false\n{dns}"
+        );
+        let config = folder.join("postring.toml");
+        std::fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
+        server.start(&format!("{} up --config {}", binary.display(), config.display()))?;
         Ok(server)
     }
 
@@ -77,6 +93,12 @@ impl Server {
         let counter = |name: &str| status["counters"][name].as_u64();
         Some((counter("messages_accepted_total")?, counter("journal_commits_total")?))
     }
+}
+
+/// Runs what makes something.
+fn made(mut command: Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 /// The configuration `init` wrote, with the scan on or off.
