@@ -24,6 +24,17 @@ pub fn run(options: &Options) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     println!("== smtp to sink");
     ends_meet(&program)?;
+    println!("\n== dns to something that answers");
+    questions_meet_answers(&program)?;
+    println!("\n== dns-compare");
+    let begun = Instant::now();
+    let kinds = ["auth", "resolver", "list", "dnsperf"];
+    let compared =
+        Command::new(&program).arg("dns-compare").args(kinds).args(["--smoke", "--postring"]).arg(&options.postring).status();
+    if !compared.map_err(|error| error.to_string())?.success() {
+        return Err("dns-compare failed".to_owned());
+    }
+    println!("(dns-compare: {:.1} s)", begun.elapsed().as_secs_f64());
     for name in ["latency", "idle", "verify", "compare"] {
         let hindered = match name {
             "verify" | "compare" if without_postfix => Some("Debian's package postfix is missing"),
@@ -43,6 +54,27 @@ pub fn run(options: &Options) -> Result<(), String> {
         println!("({name}: {:.1} s)", begun.elapsed().as_secs_f64());
     }
     Ok(())
+}
+
+/// The generator of questions at a rate, to what says NOERROR to everything.
+fn questions_meet_answers(program: &Path) -> Result<(), String> {
+    let wrong = |error: std::io::Error| error.to_string();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").map_err(wrong)?;
+    let target = socket.local_addr().map_err(wrong)?.to_string();
+    // Ends with the process.
+    std::thread::spawn(move || {
+        let mut packet = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut packet) {
+            let [_, _, flags, ..] = &mut packet;
+            *flags |= 0x80;
+            // One that was not sent is a question lost, which the generator counts.
+            let _ = socket.send_to(packet.get(..length).unwrap_or_default(), from);
+        }
+    });
+    let asked = Command::new(program)
+        .args(["dns", "--target", &target, "--name", "d{}.example", "--count", "500", "--rate", "2000"])
+        .status();
+    if asked.map_err(wrong)?.success() { Ok(()) } else { Err("dns failed".to_owned()) }
 }
 
 /// The generator at a rate, into the sink.
