@@ -268,6 +268,9 @@ impl Connection<'_> {
                 return true;
             }
             Response::Ready => drop(outbox.put(&self.out)),
+            Response::Resolve(name, rtype) if self.server.resolve_now(query, Transport::Tcp, &name, rtype, &mut self.out) => {
+                drop(outbox.put(&self.out));
+            }
             Response::Resolve(name, rtype) => {
                 let (in_flight, to) = (InFlight::new(outbox), Rc::clone(outbox));
                 let answer = move |answer: &[u8]| {
@@ -275,7 +278,7 @@ impl Connection<'_> {
                     // Longer than a length can say it is not.
                     let _ = to.put(answer);
                 };
-                self.server.resolve(query, Transport::Tcp, name, rtype, &mut self.out, answer);
+                self.server.resolve_later(query, Transport::Tcp, name, rtype, answer);
             }
             kind => {
                 let (in_flight, way) = (InFlight::new(outbox), Way::Connection(Rc::clone(outbox)));

@@ -176,6 +176,18 @@ impl Resolver {
         AtOnce::Done(found.resolved)
     }
 
+    /// What can be said without asking anybody: the same as [`Self::lookup_with`] gives then.
+    ///
+    /// Cost: one or two table look-ups, no task and no future.
+    #[must_use]
+    pub fn known(&self, name: &Name, rtype: Rtype, how: Lookup) -> Option<Resolved> {
+        match self.at_once(name, rtype, how.purpose) {
+            AtOnce::Done(resolved) if how.checking_disabled && resolved.is_failure() => None,
+            AtOnce::Done(resolved) => Some(resolved),
+            AtOnce::Alias(..) | AtOnce::Ask(_) => None,
+        }
+    }
+
     /// Looks a name up for a check or the delivery of a mail: what we host, what is local, what is cached, or what other servers say. Takes at
     /// most some ten seconds; what nobody could say is an answer for which `is_failure` is true.
     ///

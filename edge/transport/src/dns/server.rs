@@ -16,12 +16,10 @@ use postring_dns::rate_limit::RateSettings;
 use postring_dns::responder::{Client, Context, Response, Transport, respond, respond_resolved};
 use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as Waiting, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// TCP connections at once, for one shard.
@@ -161,29 +159,29 @@ impl DnsServer {
         }
     }
 
-    /// Hands what the resolver says to `answer`: at once if it knows, or later. `out` is a place to write in.
-    pub(super) fn resolve(
+    /// Writes what the resolver knows without asking anybody; false: it does not know, see [`Self::resolve_later`].
+    pub(super) fn resolve_now(&self, packet: &[u8], transport: Transport, name: &Name, rtype: Rtype, out: &mut Vec<u8>) -> bool {
+        let Some(resolved) = self.resolver.known(name, rtype, Lookup::of_query(packet)) else { return false };
+        respond_resolved(packet, &resolved, transport, out);
+        true
+    }
+
+    /// Hands what the resolver says to `answer`, once it knows.
+    pub(super) fn resolve_later(
         self: &Rc<Self>,
         packet: &[u8],
         transport: Transport,
         name: Name,
         rtype: Rtype,
-        out: &mut Vec<u8>,
         answer: impl FnOnce(&[u8]) + 'static,
     ) {
-        let (resolver, how) = (self.resolver.clone(), Lookup::of_query(packet));
-        let mut lookup = Box::pin(async move { resolver.lookup_with(&name, rtype, how).await });
-        if let Poll::Ready(resolved) = lookup.as_mut().poll(&mut Waiting::from_waker(Waker::noop())) {
-            respond_resolved(packet, &resolved, transport, out);
-            return answer(out);
-        }
         if self.resolving.get() >= RESOLVING_MAX {
             return;
         }
         self.resolving.set(self.resolving.get() + 1);
         let (server, query) = (Rc::clone(self), packet.to_vec());
         glommio::spawn_local(async move {
-            let resolved = lookup.await;
+            let resolved = server.resolver.lookup_with(&name, rtype, Lookup::of_query(&query)).await;
             let mut out = Vec::with_capacity(512);
             respond_resolved(&query, &resolved, transport, &mut out);
             answer(&out);
@@ -294,14 +292,16 @@ impl Datagrams for Answering {
         match self.server.respond_from(&self.hosted, packet, Transport::Udp, client.ip(), out) {
             Response::Ready => {}
             Response::Drop => out.clear(),
+            // What is known goes with the batch.
+            Response::Resolve(name, rtype) if self.server.resolve_now(packet, Transport::Udp, &name, rtype, out) => {}
             Response::Resolve(name, rtype) => {
+                out.clear();
                 let (server, socket, origin) = (Rc::clone(&self.server), Rc::clone(&self.socket), *origin);
                 let answer = move |answer: &[u8]| match send_one(socket.as_fd(), &origin, answer) {
                     Ok(()) => server.count_answers(1),
                     Err(error) => tracing::debug!(client = ?origin.sender(), "a DNS answer could not be sent: {error}"),
                 };
-                self.server.resolve(packet, Transport::Udp, name, rtype, out, answer);
-                out.clear();
+                self.server.resolve_later(packet, Transport::Udp, name, rtype, answer);
             }
             kind => {
                 out.clear();
