@@ -8,6 +8,7 @@ mod guard;
 mod mmsg;
 mod once;
 mod outside;
+mod pace;
 mod random;
 mod replies;
 mod resolver;

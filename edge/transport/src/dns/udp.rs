@@ -4,13 +4,12 @@
 //!   asleep ── a datagram has come ──> receive ── nothing left ──> asleep
 //!                                      │  ^
 //!                          answer, send │  │ a full batch: the next at once, after others had their turn
-//!                                      v  │ a busy socket: after COALESCE, so that the next is a batch as well
+//!                                      v  │ a busy socket: when all busy ones are looked at (pace.rs)
 //!                                     (next)
 //! ```
-//! A wake-up of the executor costs more than a query's answer, so a busy socket is not waited for but looked at again a little later:
-//! edge/decisions/0004 has the figures. An idle one is answered at once.
 
 use super::mmsg::{Batch, Origin, Outgoing};
+use super::pace::{Load, next_look};
 use super::watch::Watch;
 use std::io;
 use std::net::SocketAddr;
@@ -23,10 +22,6 @@ const BATCH: usize = 64;
 const QUERY_BYTES_MAX: usize = 4096;
 /// Octets an answer has without an allocation; longer than any over UDP.
 const ANSWER_BYTES: usize = 2048;
-/// What a query may wait under load, at most.
-const COALESCE: Duration = Duration::from_micros(50);
-/// Queries that must be expected in that time; fewer are not worth the wait.
-const COALESCE_MIN: f32 = 3.0;
 
 /// Who answers the datagrams of a socket.
 pub(super) trait Datagrams {
@@ -74,35 +69,12 @@ pub(super) async fn serve(socket: &OwnedFd, datagrams: &mut impl Datagrams) -> i
         if received == batch.capacity() {
             // Receiving does not wait while datagrams wait: mail must have its turn in a flood.
             glommio::yield_if_needed().await;
-        } else if busy && received > 0 {
-            glommio::timer::sleep(COALESCE).await;
+        } else if busy {
+            next_look().await;
         } else if let Err(error) = watch.readable(socket).await {
             tracing::debug!("a DNS socket could not be waited for: {error}");
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
-    }
-}
-
-/// How many datagrams come, by the last few batches.
-struct Load {
-    before: Instant,
-    /// In the time of [`COALESCE`].
-    expected: f32,
-}
-
-impl Load {
-    fn new(now: Instant) -> Self {
-        Self { before: now, expected: 0.0 }
-    }
-
-    /// Takes note of a batch; true if enough can be expected to wait for.
-    fn is_busy(&mut self, received: usize, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.before).max(Duration::from_micros(1));
-        self.before = now;
-        let received = f32::from(u16::try_from(received).unwrap_or(u16::MAX));
-        let current = received * COALESCE.as_secs_f32() / elapsed.as_secs_f32();
-        self.expected += (current - self.expected) / 4.0;
-        self.expected >= COALESCE_MIN
     }
 }
 
