@@ -111,20 +111,25 @@ fn bucket<'l>(index: &[u32], lows: &'l [u16], high: usize) -> (usize, &'l [u16])
     }
 }
 
+/// Elements compared at once.
+const WINDOW: usize = 32;
+
 /// Number of elements below `low`. Begins where the element would lie if they were spread evenly, as addresses of a list nearly are, and
-/// halves the rest: the first guess costs one cache line where plain halving costs three.
+/// halves the rest: the first guess costs one cache line, most of the time, where plain halving costs three.
 fn search(bucket: &[u16], low: u16) -> usize {
-    const NEAR: usize = 16;
     let guess = (bucket.len() * usize::from(low)) >> 16;
-    let from = guess.saturating_sub(NEAR);
-    let to = (guess + NEAR).min(bucket.len());
-    let window = bucket.get(from..to).unwrap_or_default();
-    let within = window.iter().map(|other| usize::from(*other < low)).sum::<usize>();
+    let from = guess.saturating_sub(WINDOW / 2).min(bucket.len().saturating_sub(WINDOW));
+    let Some(window) = bucket.get(from..).and_then(|rest| rest.first_chunk::<WINDOW>()) else {
+        return bucket.partition_point(|other| *other < low);
+    };
+    // A number of known length in lanes of 16 bits: a few vector instructions.
+    let within = usize::from(window.iter().map(|other| u16::from(*other < low)).sum::<u16>());
     // All below: it may lie further up; none: further down.
-    if within == window.len() && to < bucket.len() {
+    if within == WINDOW {
+        let to = from + WINDOW;
         return to + bucket.get(to..).unwrap_or_default().partition_point(|other| *other < low);
     }
-    if within == 0 && from > 0 {
+    if within == 0 {
         return bucket.get(..from).unwrap_or_default().partition_point(|other| *other < low);
     }
     from + within
