@@ -7,6 +7,7 @@
 
 use super::DnsConfig;
 use super::outside::{Outside, Trace};
+use super::pace::Pace;
 use super::waiting::{Flights, Place, Waiting};
 use postring_dns::record::address;
 use postring_dns::resolver::{
@@ -93,6 +94,7 @@ impl Resolver {
         *self.inner.hosted.borrow_mut() = hosted;
         *self.inner.local.borrow_mut() = LocalZones::new(&config.hosts(), config.local_zones);
         self.inner.outside.configure(config.infrastructure(), config.trust());
+        self.inner.outside.upstream().pace().set_interval(Duration::from_micros(config.gather_us));
     }
 
     /// Takes other zones and lists.
@@ -149,6 +151,11 @@ impl Resolver {
     #[must_use]
     pub fn bogus(&self) -> u64 {
         self.inner.outside.bogus()
+    }
+
+    /// The times at which busy sockets are looked at.
+    pub(super) fn pace(&self) -> Pace {
+        self.inner.outside.upstream().pace().clone()
     }
 
     fn now_ms(&self) -> u64 {

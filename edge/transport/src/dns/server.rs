@@ -153,8 +153,9 @@ impl DnsServer {
             }
         }
         let socket = Rc::new(socket);
+        let pace = self.resolver.pace();
         let mut datagrams = Answering { hosted: self.resolver.hosted(), server: self, socket: Rc::clone(&socket) };
-        if let Err(error) = udp::serve(&socket, &mut datagrams).await {
+        if let Err(error) = udp::serve(&socket, &pace, &mut datagrams).await {
             tracing::error!("a DNS socket is not served: {error}");
         }
     }

@@ -9,7 +9,7 @@
 //! ```
 
 use super::mmsg::{Batch, Origin, Outgoing};
-use super::pace::{Load, next_look};
+use super::pace::{Load, Pace};
 use super::watch::Watch;
 use std::io;
 use std::net::SocketAddr;
@@ -39,11 +39,11 @@ pub(super) trait Datagrams {
 ///
 /// # Errors
 /// No descriptor is left to wait with.
-pub(super) async fn serve(socket: &OwnedFd, datagrams: &mut impl Datagrams) -> io::Result<()> {
+pub(super) async fn serve(socket: &OwnedFd, pace: &Pace, datagrams: &mut impl Datagrams) -> io::Result<()> {
     let mut watch = Watch::new(socket)?;
     let mut batch = Batch::new(BATCH, QUERY_BYTES_MAX);
     let mut outgoing = Outgoing::new(BATCH, ANSWER_BYTES);
-    let mut load = Load::new(Instant::now());
+    let mut load = Load::new(pace.clone());
     loop {
         let received = match batch.receive(socket.as_fd()) {
             Ok(received) => received,
@@ -70,7 +70,7 @@ pub(super) async fn serve(socket: &OwnedFd, datagrams: &mut impl Datagrams) -> i
             // Receiving does not wait while datagrams wait: mail must have its turn in a flood.
             glommio::yield_if_needed().await;
         } else if busy {
-            next_look().await;
+            load.next_look().await;
         } else if let Err(error) = watch.readable(socket).await {
             tracing::debug!("a DNS socket could not be waited for: {error}");
             glommio::timer::sleep(Duration::from_millis(1)).await;
@@ -112,7 +112,9 @@ mod tests {
             let socket = OwnedFd::from(socket);
             let clients = std::thread::spawn(move || clients(address));
             let mut echo = Echo { answered: 0 };
-            let serving = serve(&socket, &mut echo);
+            let pace = Pace::new();
+            pace.set_interval(Duration::from_micros(300));
+            let serving = serve(&socket, &pace, &mut echo);
             let ending = async {
                 while !clients.is_finished() {
                     glommio::timer::sleep(Duration::from_millis(5)).await;

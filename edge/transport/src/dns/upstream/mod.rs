@@ -20,6 +20,7 @@ mod receive;
 mod socket;
 
 use super::mmsg::ask_for_errors;
+use super::pace::Pace;
 use super::random::Random;
 use receive::Receiving;
 use rustix::net::SendFlags;
@@ -53,6 +54,7 @@ pub(super) struct UpstreamPool {
 struct Inner {
     sockets: RefCell<Vec<Open>>,
     receiving: Receiving,
+    pace: Pace,
     random: RefCell<Random>,
     waiting: Cell<usize>,
     sweeping: Cell<bool>,
@@ -67,10 +69,12 @@ struct Open {
 impl UpstreamPool {
     /// Without a socket yet. Must be used on one executor.
     pub(super) fn new() -> Self {
+        let pace = Pace::new();
         Self {
             inner: Rc::new(Inner {
                 sockets: RefCell::default(),
-                receiving: Receiving::new(),
+                receiving: Receiving::new(&pace),
+                pace,
                 random: RefCell::default(),
                 waiting: Cell::new(0),
                 sweeping: Cell::new(false),
@@ -100,6 +104,11 @@ impl UpstreamPool {
     /// Questions that wait, and sockets open.
     pub(super) fn in_use(&self) -> (usize, usize) {
         (self.inner.waiting.get(), self.inner.sockets.borrow().len())
+    }
+
+    /// The times at which busy sockets are looked at.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.inner.pace
     }
 
     /// Packets nobody waited for: late answers, and strangers'.

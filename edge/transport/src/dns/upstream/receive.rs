@@ -8,7 +8,7 @@
 use super::socket::Upstream;
 use super::{Inner, Open};
 use crate::dns::mmsg::Batch;
-use crate::dns::pace::{Load, next_look};
+use crate::dns::pace::{Load, Pace};
 use crate::dns::watch::Watch;
 use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
@@ -32,10 +32,10 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pace: &Pace) -> Self {
         Self {
             batch: RefCell::new(Batch::new(BATCH, RESPONSE_BYTES_MAX)),
-            load: RefCell::new(Load::new(Instant::now())),
+            load: RefCell::new(Load::new(pace.clone())),
             looking: Cell::new(false),
             strangers: Cell::new(0),
         }
@@ -94,7 +94,7 @@ async fn receive(pool: Weak<Inner>, upstream: Rc<Upstream>) {
         }
         if pool.receiving.load.borrow_mut().is_busy(taken, Instant::now()) {
             pool.receiving.looking.set(true);
-            glommio::spawn_local(look(Rc::downgrade(&pool))).detach();
+            glommio::spawn_local(look(Rc::downgrade(&pool), pool.pace.clone())).detach();
             break;
         }
         drop(pool);
@@ -108,9 +108,9 @@ async fn receive(pool: Weak<Inner>, upstream: Rc<Upstream>) {
 }
 
 /// Receives for all sockets as long as packets come fast.
-async fn look(pool: Weak<Inner>) {
+async fn look(pool: Weak<Inner>, pace: Pace) {
     loop {
-        next_look().await;
+        pace.next_look().await;
         let Some(pool) = pool.upgrade() else { return };
         let receiving = &pool.receiving;
         let mut sockets = pool.sockets.borrow_mut();
