@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod keeper;
+mod memory;
 pub mod served;
 pub mod signing;
 pub mod source;
@@ -18,5 +19,6 @@ pub mod template;
 
 pub use config::ZonesConfig;
 pub use keeper::{Answer, Handle, check, primaries, start};
+pub use memory::set_release;
 pub use served::{Rules, Served};
 pub use state::State;

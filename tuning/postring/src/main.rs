@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod dns;
 mod init;
+mod memory;
 mod plan;
 mod queue;
 mod reference;
@@ -15,11 +16,9 @@ mod try_it;
 use clap::Parser;
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
+    postring_zones::set_release(memory::release);
     let filter = tracing_subscriber::EnvFilter::try_from_env("POSTRING_LOG").unwrap_or_else(|_| "info,glommio=error".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();

@@ -17,6 +17,7 @@ mod operator;
 mod secondary;
 
 use crate::config::{BlockListConfig, ZoneConfig, ZonesConfig};
+use crate::memory::release;
 use crate::served::Served;
 use crate::source::Stamp;
 use crate::state::State;
@@ -326,6 +327,7 @@ impl Keeper {
         }
         self.is_changed = true;
         self.make_domains();
+        release();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

@@ -72,6 +72,7 @@ impl Keeper {
             }
             kind => {
                 let loaded = Kept::load(origin, &kind, &self.state, &mut self.blocks, now);
+                crate::memory::release();
                 self.put(loaded.map_err(|error| format!("{error} (what was served before is served on)"))?);
                 self.notify_secondaries(origin);
             }

@@ -42,7 +42,10 @@ pub fn check_users(config: &Config) -> Result<(), String> {
 pub fn check_zones(config: &Config) -> Result<(), String> {
     config.dns.check_files()?;
     let zones = config.dns.zones(&config.server.hostname);
-    postring_zones::check(&zones, &postring_zones::State::new(&config.server.data)).map(|_| ())
+    let checked = postring_zones::check(&zones, &postring_zones::State::new(&config.server.data)).map(|_| ());
+    // The supervisor keeps none of it.
+    crate::memory::release();
+    checked
 }
 
 /// What `postring check` says of the ports.
