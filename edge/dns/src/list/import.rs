@@ -6,8 +6,8 @@
 
 use super::asked::{Asked, TextBuffer};
 use super::change::{Change, Entry, Key, Verdict};
-use super::file::value;
 use super::overlay::{ANSWER_DEFAULT, ENTRIES_MAX};
+use super::section::value;
 use super::values::{BASE, Values, ValuesBuilder};
 use crate::zone::ZoneFileError;
 use std::io::BufRead;
