@@ -9,6 +9,7 @@
 //! - `shard`: one thread, what its tasks share
 //! - `connection`: one client, from accept to close
 //! - `reverse`: the client's name by DNS
+//! - `dnsbl`: what block lists of others say of the client
 //! - `message`: from the last dot to the reply
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cache`: the operator's questions about the resolver
@@ -16,6 +17,7 @@
 mod cache;
 pub mod config;
 mod connection;
+mod dnsbl;
 mod message;
 mod questions;
 mod reverse;

@@ -10,7 +10,7 @@ use super::outside::{Outside, Trace};
 use super::waiting::{Flights, Place, Waiting};
 use postring_dns::record::address;
 use postring_dns::resolver::{
-    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS,
+    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS, TtlRules,
     answer_of_hosted,
 };
 use postring_dns::{Hosted, Name, Rcode, Rtype};
@@ -93,6 +93,11 @@ impl Resolver {
         *self.inner.hosted.borrow_mut() = hosted;
         *self.inner.local.borrow_mut() = LocalZones::new(&config.hosts(), config.local_zones);
         self.inner.outside.configure(config.infrastructure(), config.trust());
+    }
+
+    /// Keeps answers by these rules from now on.
+    pub fn keep_by(&self, rules: TtlRules) {
+        self.inner.cache.borrow_mut().set_rules(rules);
     }
 
     /// Takes other zones and lists.
