@@ -2,6 +2,7 @@
 
 use crate::cache;
 use crate::config::EdgeLaunch;
+use crate::cookies::Cookies;
 use crate::dnsbl::{self, Health};
 use crate::shard::{Event, Settings, Shard, ShardParts};
 use crate::zones::Publisher;
@@ -35,6 +36,8 @@ pub fn run(mut child: Child) -> Result<(), String> {
     let publish = Arc::clone(&publisher);
     let zones = launch.dns.zones(&child.launch.hostname);
     let (keeper, served) = postring_zones::start(zones, &child.launch.data, Box::new(move |served| publish.publish(served)))?;
+    let cookies = Cookies::new(&child.launch.data);
+    let secrets = cookies.open();
     let geometry = geometry(&launch);
     let mut listeners = std::mem::take(&mut child.listeners);
     let mut shards = Shards::new(Role::Edge);
@@ -55,6 +58,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
             settings: settings.clone(),
             served: Arc::clone(&served),
             keeper: keeper.clone(),
+            cookies: secrets.clone(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -82,7 +86,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
     drop(arenas);
     let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
     publisher.begin(speakers);
-    control(&child, &shards, &keeper)?;
+    control(&child, &shards, &keeper, &cookies)?;
     shards.drain(|| Event::Drain, &child.sender());
     Ok(())
 }
@@ -112,7 +116,7 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
 }
 
 /// Hears the supervisor until it says drain.
-fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle) -> Result<(), String> {
+fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle, cookies: &Cookies) -> Result<(), String> {
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -132,13 +136,19 @@ fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle) -> Result<(),
                 let result = read_settings(config).and_then(|settings| {
                     keeper.configure(settings.launch.dns.zones(&child.launch.hostname))?;
                     shards.tell_all(|| Event::Reload(Box::new(settings.clone())));
+                    if let Some(secrets) = cookies.open() {
+                        shards.tell_all(|| Event::Cookies(Box::new(secrets.clone())));
+                    }
                     Ok(serde_json::json!("reloaded"))
                 });
                 child.sender().answer(0, result);
             }
             ToChild::Ask { id, words } => {
-                let is_cache = matches!(words.as_slice(), [first, second, ..] if first == "dns" && second == "cache");
-                let result = if is_cache { cache::ask(&words, shards) } else { keeper.ask(words, ANSWER_WAIT) };
+                let result = match words.get(..2).unwrap_or_default() {
+                    [first, second] if first == "dns" && second == "cache" => cache::ask(&words, shards),
+                    [first, second] if first == "dns" && second == "cookie" => cookies.ask(&words, shards),
+                    _ => keeper.ask(words, ANSWER_WAIT),
+                };
                 child.sender().answer(id, result);
             }
             ToChild::Launch(_) => {}

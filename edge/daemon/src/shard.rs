@@ -9,6 +9,7 @@ use glommio::net::{TcpListener, TcpStream};
 use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
 use postring_directory::Snapshot;
 use postring_dns::Name;
+use postring_dns::cookie::CookieSecrets;
 use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
 use postring_mail::{Now, Reply, slot};
@@ -40,6 +41,8 @@ pub(crate) enum Event {
     Attach(Box<ProducerEnd>),
     Directory(Snapshot),
     Reload(Box<Settings>),
+    /// Other secrets of DNS cookies.
+    Cookies(Box<CookieSecrets>),
     /// Other zones and lists.
     Served(Arc<Served>),
     /// A command about what the shard's resolver has kept.
@@ -103,6 +106,8 @@ pub(crate) struct ShardParts {
     pub settings: Settings,
     pub served: Arc<Served>,
     pub keeper: Handle,
+    /// None: one of this process.
+    pub cookies: Option<CookieSecrets>,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -114,7 +119,11 @@ impl Shard {
         let resolver = Resolver::new(&launch.dns, Arc::clone(&parts.served.hosted));
         resolver.keep_by(dnsbl::ttl_rules(&launch));
         let dns = DnsServer::new(resolver.clone(), launch.dns.recursion.clone());
-        dns.set_identity(parts.hostname.clone().into_bytes());
+        dns.set_identity(launch.dns.identity(&parts.hostname));
+        dns.set_rates(launch.dns.rates(parts.shards));
+        if let Some(secrets) = parts.cookies {
+            dns.set_cookies(secrets);
+        }
         let zones = ZoneService::new(parts.served, parts.keeper, resolver.clone());
         dns.set_beyond(Rc::clone(&zones) as Rc<dyn Beyond>);
         Rc::new(Self {
@@ -376,6 +385,7 @@ impl Shard {
                 }
                 Ok(Event::Directory(snapshot)) => *self.directory.borrow_mut() = Some(snapshot),
                 Ok(Event::Reload(settings)) => self.reload(*settings),
+                Ok(Event::Cookies(secrets)) => self.dns.set_cookies(*secrets),
                 Ok(Event::Served(served)) => self.zones.take(served),
                 // Whoever asked may have given up.
                 Ok(Event::Cache { words, answer }) => drop(answer.send(cache::command(&self.resolver, &words))),
@@ -396,6 +406,8 @@ impl Shard {
             *self.lists.borrow_mut() = Rc::new(Lists::new(&launch, self.shards, health));
         }
         self.dns.reload(launch.dns.recursion.clone());
+        self.dns.set_identity(launch.dns.identity(&self.hostname));
+        self.dns.set_rates(launch.dns.rates(self.shards));
         *self.refusing.borrow_mut() = launch.dns.refusing_lists();
         *self.launch.borrow_mut() = launch;
         *self.tls.borrow_mut() = tls;

@@ -4,7 +4,7 @@ const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
 const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 18] = [
+const SECTIONS: [(&str, &str, &str); 19] = [
     ("server", include_str!("config.rs"), "pub struct Server "),
     ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
@@ -17,6 +17,7 @@ const SECTIONS: [(&str, &str, &str); 18] = [
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
     ("send", include_str!("../../../store/daemon/src/config.rs"), "pub struct SendConfig "),
     ("dns", DNS, "pub struct DnsConfig "),
+    ("dns.rate_limit", DNS, "pub struct RateLimitConfig "),
     ("[dns.zone]", ZONES, "pub struct ZoneConfig "),
     ("[dns.key]", ZONES, "pub struct KeyConfig "),
     ("[dns.block_list]", ZONES, "pub struct BlockListConfig "),
@@ -60,6 +61,7 @@ mod tests {
             "line_ends",
             "relay",
             "forwarders",
+            "responses_per_second",
             "refuse",
         ] {
             assert!(text.contains(&format!("# {key} =")), "{key}");

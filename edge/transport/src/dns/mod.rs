@@ -18,7 +18,7 @@ mod upstream;
 mod waiting;
 mod watch;
 
-pub use config::{DnsConfig, HostConfig, ResolverMode, ServersConfig};
+pub use config::{DnsConfig, HostConfig, RateLimitConfig, ResolverMode, ServersConfig};
 pub use once::ask_once;
 pub use outside::Trace;
 pub use replies::{Beyond, Replies, Request};

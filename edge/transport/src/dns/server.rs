@@ -79,13 +79,12 @@ impl DnsServer {
         })
     }
 
-    /// Takes other networks; they have no limit of rates either.
+    /// Takes other networks; rates are [`Self::set_rates`]'.
     pub fn reload(&self, recursion: Vec<IpNet>) {
-        self.guard.set_rates(RateSettings { exempt: recursion.clone(), ..RateSettings::default() });
         *self.recursion.borrow_mut() = recursion;
     }
 
-    /// Limits the rate of responses otherwise; the networks that may use the resolver are no longer exempt of themselves.
+    /// Limits the rate of responses otherwise; the networks that may use the resolver are exempt only if these settings say so.
     pub fn set_rates(&self, settings: RateSettings) {
         self.guard.set_rates(settings);
     }
