@@ -1,5 +1,6 @@
 //! DNS over sockets: what is configured, what is served on port 53, and the resolver the mail checks ask in process.
 
+mod alias;
 mod clients;
 mod config;
 mod connection;
