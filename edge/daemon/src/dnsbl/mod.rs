@@ -79,6 +79,9 @@ pub(crate) fn ttl_rules(launch: &EdgeLaunch) -> TtlRules {
         if let Ok(zone) = Name::absolute(&list.zone) {
             rules.add(&zone, list.ttl());
         }
+        for name in list.test_names() {
+            rules.add(&name, DnsblConfig::TEST_TTL);
+        }
     }
     rules
 }

@@ -100,13 +100,12 @@ fn look(shard: &Shard, lists: &Lists, at: usize, health: &ListHealth, seen: &mut
     }
 }
 
-/// Asks for both test entries, not from memory: a list may have got well, or ill, since.
+/// Asks for both test entries, of which nothing is kept for longer than the shortest time between two probes: see `ttl_rules`.
 async fn probe(shard: Rc<Shard>, lists: Rc<Lists>, at: usize) {
     let mut codes = [Probe::Listed, Probe::NotListed].map(|probe| (probe, None));
     for (probe, codes) in &mut codes {
         let name = lists.policy(at).and_then(|list| list.question(probe.address().into()));
         let Some(name) = name else { continue };
-        shard.resolver().flush(&name, false);
         let resolved = within(PROBE_WAIT, shard.resolver(), &name).await;
         let answered = resolved.filter(|resolved| !resolved.is_failure() && !resolved.is_stale());
         *codes = answered.map(|resolved| addresses(Some(&resolved)).collect());

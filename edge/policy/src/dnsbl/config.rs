@@ -1,5 +1,6 @@
 //! What an administrator can set of a remote block list. The doc comment of a field is its manual.
 
+use super::{Probe, SUSPENSION_SECONDS, question};
 use postring_dns::Name;
 use postring_dns::resolver::{TtlPolicy, ZoneTtl};
 use postring_mail::limits::SYMBOL_NAME_BYTES_MAX;
@@ -144,6 +145,19 @@ impl DnsblConfig {
         let negative_max = self.ttl_max.min(TtlPolicy::BLOCK_LIST.negative_max);
         let mail = TtlPolicy { positive_min: self.ttl_min, positive_max: self.ttl_max, negative_max };
         ZoneTtl { mail, ..ZoneTtl::BLOCK_LIST }
+    }
+
+    /// How long answers for its test entries are kept: a list may have got well, or ill, before the next probe.
+    pub const TEST_TTL: ZoneTtl = {
+        let ttl = TtlPolicy { positive_min: 0, positive_max: SUSPENSION_SECONDS.0, negative_max: SUSPENSION_SECONDS.0 };
+        ZoneTtl { mail: ttl, client: TtlPolicy::CLIENT, compact_negatives: false }
+    };
+
+    /// The names of its test entries.
+    #[must_use]
+    pub fn test_names(&self) -> Vec<Name> {
+        let name = |probe: Probe| question(probe.address().into(), &Name::absolute(&self.zone).ok()?);
+        [Probe::Listed, Probe::NotListed].into_iter().filter_map(name).collect()
     }
 
     /// What a listing without a name of its own is called.

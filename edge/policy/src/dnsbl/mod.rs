@@ -71,7 +71,7 @@ pub struct Counts {
 enum State {
     Untested,
     Trusted { probe_at: u64 },
-    Suspended { until: u64, seconds: u64 },
+    Suspended { until: u64, seconds: u32 },
 }
 
 /// Lists of one configuration.
@@ -79,7 +79,7 @@ pub const LISTS_MAX: usize = 32;
 /// Failures in a row that suspend a list.
 const FAILURES_MAX: u32 = 8;
 /// Seconds of the first suspension; doubled with each that follows, up to the last.
-const SUSPENSION_SECONDS: (u64, u64) = (60, 3600);
+const SUSPENSION_SECONDS: (u32, u32) = (60, 3600);
 const DAY_SECONDS: u64 = 86_400;
 
 /// A step of a health probe: RFC 5782 section 5's test points.
@@ -181,12 +181,7 @@ impl Dnsbl {
     /// The name to ask the A records of (RFC 5782 sections 2.1 and 2.4).
     #[must_use]
     pub fn question(&self, client: IpAddr) -> Option<Name> {
-        let reversed = name::reverse(client);
-        let labels = if client.to_canonical().is_ipv4() { 4 } else { 32 };
-        let kept: usize = name::labels(reversed.wire()).take(labels).map(|label| label.len() + 1).sum();
-        let mut wire = reversed.wire().get(..kept)?.to_vec();
-        wire.extend_from_slice(self.zone.wire());
-        Name::from_wire(&wire).ok()
+        question(client, &self.zone)
     }
 
     /// Whether it may be asked for one more client; counts the question. `known`: the answer is in memory, so nobody is asked.
@@ -268,7 +263,7 @@ impl Dnsbl {
         };
         self.trouble = Some(trouble);
         self.failures = 0;
-        self.state = State::Suspended { until: now + seconds, seconds };
+        self.state = State::Suspended { until: now + u64::from(seconds), seconds };
     }
 
     /// True if it must be probed now, both ways of [`Probe`]; then [`Self::handle_probe`].
@@ -298,6 +293,15 @@ impl Dnsbl {
             }
         }
     }
+}
+
+fn question(client: IpAddr, zone: &Name) -> Option<Name> {
+    let reversed = name::reverse(client);
+    let labels = if client.to_canonical().is_ipv4() { 4 } else { 32 };
+    let kept: usize = name::labels(reversed.wire()).take(labels).map(|label| label.len() + 1).sum();
+    let mut wire = reversed.wire().get(..kept)?.to_vec();
+    wire.extend_from_slice(zone.wire());
+    Name::from_wire(&wire).ok()
 }
 
 /// Answers that are no return codes.

@@ -55,6 +55,8 @@ fn a_code_may_have_a_name_of_its_own() {
 fn questions() {
     let list = list(&[]);
     assert_eq!(list.question([192, 0, 2, 7].into()).unwrap().to_string(), "7.2.0.192.bl.example.");
+    let tests = list.config().test_names();
+    assert_eq!(tests.iter().map(Name::to_string).collect::<Vec<_>>(), ["2.0.0.127.bl.example.", "1.0.0.127.bl.example."]);
     let six = list.question("2001:db8::1".parse().unwrap()).unwrap().to_string();
     assert_eq!(six, "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example.");
 }
