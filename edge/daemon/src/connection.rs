@@ -4,6 +4,7 @@
 //! shard's scratch, content into the slot. What an idle connection does not need is not part of its task: a handshake and the way of a
 //! message have state of their own while they last (one allocation each, about 1 KiB).
 
+use crate::dnsbl::Check;
 use crate::message;
 use crate::questions;
 use crate::reverse::ReverseName;
@@ -36,6 +37,7 @@ struct Connection {
     session: Session<Receipt>,
     stream: Stream,
     reverse: ReverseName,
+    check: Check,
     /// Replies not sent yet.
     out: Vec<u8>,
     /// Bytes the client has sent ahead.
@@ -46,8 +48,11 @@ struct Connection {
 
 /// Serves a client until it or we have had enough.
 pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, config: Arc<ServerConfig>) {
-    let reverse =
-        if config.protocol == Protocol::Smtp { ReverseName::look_up(&shard, client.address) } else { ReverseName::default() };
+    // Of our users and of the server that delivers to us nobody is asked.
+    let (reverse, check) = match config.protocol {
+        Protocol::Smtp => (ReverseName::look_up(&shard, client.address), Check::begin(&shard, client.address)),
+        Protocol::Submission | Protocol::Submissions | Protocol::Lmtp => (ReverseName::default(), Check::default()),
+    };
     let session = Session::new(config, client, shard.now());
     let registered = shard.hangups().register(&stream);
     let mut connection = Connection {
@@ -56,6 +61,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         session,
         stream,
         reverse,
+        check,
         out: Vec::new(),
         ahead: Vec::new(),
         slot: None,
@@ -125,6 +131,9 @@ impl Connection {
                 let answer = match question {
                     Question::Authenticate { name, password } => {
                         Box::pin(questions::authenticate(&self.shard, name, password)).await
+                    }
+                    Question::Recipient { address } => {
+                        questions::recipient(&self.shard, &self.session, &self.check, &address).await
                     }
                     question => questions::answer(&self.shard, &self.session, &question),
                 };
@@ -291,7 +300,8 @@ impl Connection {
 
     async fn submit(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let result = message::submit(&self.shard, &self.session, self.reverse.get(), slot, self.decoded).await;
+        let result =
+            message::submit(&self.shard, &self.session, (self.reverse.get(), self.check.known()), slot, self.decoded).await;
         let (now, stats) = (self.shard.now(), self.shard.stats());
         match result {
             Ok((receipt, id)) => {

@@ -9,13 +9,17 @@
 //! - `shard`: one thread, what its tasks share
 //! - `connection`: one client, from accept to close
 //! - `reverse`: the client's name by DNS
+//! - `dnsbl`: what block lists of others say of the client
 //! - `message`: from the last dot to the reply
 //! - `zones`: transfers, notifications, updates and signed queries
+//! - `cookies`: the secrets of DNS cookies
 //! - `cache`: the operator's questions about the resolver
 
 mod cache;
 pub mod config;
 mod connection;
+mod cookies;
+mod dnsbl;
 mod message;
 mod questions;
 mod reverse;

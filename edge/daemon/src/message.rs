@@ -5,10 +5,10 @@ use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
 use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
-use postring_mail::verdict::VerdictView;
+use postring_mail::verdict::{VerdictView, VerdictWriter};
 use postring_mail::work::Kind;
 use postring_mail::{Now, Reply, slot};
-use postring_policy::Disposition;
+use postring_policy::{Disposition, Reputation};
 use postring_ring::Slot;
 use postring_smtp::trace::{self, Received};
 use postring_smtp::{Session, Target, header, replies};
@@ -19,7 +19,7 @@ use std::rc::Rc;
 pub(crate) async fn submit(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    reverse_name: Option<&str>,
+    (reverse_name, reputation): (Option<&str>, Option<&Reputation>),
     taken: Slot,
     body_bytes: usize,
 ) -> Result<(Receipt, MessageId), Reply> {
@@ -35,7 +35,7 @@ pub(crate) async fn submit(
     };
     let length = SLOT_HEAD_BYTES - message_offset + body_bytes;
     let job = shard.jobs().begin(taken, id, message_offset, length, head_length);
-    let result = judge_and_store(shard, session, (job, id), message_offset, body_bytes).await;
+    let result = judge_and_store(shard, session, reputation, (job, id), message_offset, body_bytes).await;
     shard.end(job);
     result.map(|receipt| (receipt, id))
 }
@@ -123,28 +123,26 @@ fn prepare(
 async fn judge_and_store(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
+    reputation: Option<&Reputation>,
     (job, id): (JobId, MessageId),
     message_offset: usize,
     body_bytes: usize,
 ) -> Result<Receipt, Reply> {
     let config = shard.config();
     let mut message_offset = message_offset;
-    if config.edge.scan && config.scan_workers > 0 {
-        shard.jobs().scan(job, shard.now().monotonic_ms);
-        let scanned = poll_fn(|cx| shard.jobs().poll_scanned(job, cx.waker())).await;
-        let bytes = shard.jobs().verdict(job);
-        let verdict = if scanned == Scanned::Verdict { VerdictView::parse(&bytes).ok() } else { None };
-        if verdict.is_none() {
-            shard.stats().add(Counter::ScansFailed, 1);
-            shard.quarantine(job);
-        }
-        let disposition = postring_policy::judge(&config.policy, verdict.as_ref());
+    let nothing = Reputation::default();
+    let reputation = reputation.unwrap_or(&nothing);
+    let scans = config.edge.scan && config.scan_workers > 0;
+    if scans || !reputation.is_empty() {
+        let bytes = if scans { scan(shard, job).await } else { VerdictWriter::default().finish().to_vec() };
+        let verdict = VerdictView::parse(&bytes).ok();
+        let disposition = postring_policy::judge(&config.policy, verdict.as_ref(), reputation);
         match &disposition {
             Disposition::Accept => {}
             Disposition::Mark | Disposition::Junk => {
                 let junk = disposition == Disposition::Junk;
                 let mut fields = Vec::with_capacity(512);
-                postring_policy::mark_fields(verdict.as_ref(), junk, &mut fields);
+                postring_policy::mark_fields(verdict.as_ref(), reputation, junk, &mut fields);
                 message_offset = shard.prepend(job, message_offset, &fields).unwrap_or(message_offset);
                 if junk {
                     shard.with_slot(job, |memory| add_flags(memory, EnvelopeFlags::JUNK));
@@ -181,4 +179,17 @@ async fn judge_and_store(
     }
     shard.jobs().store(job, &to, shard.now().monotonic_ms);
     poll_fn(|cx| shard.jobs().poll_stored(job, cx.waker())).await.map_err(|refusal| refusal.reply())
+}
+
+/// What the scanner writes; what cannot be read is a scan that failed, and the message is kept for whoever has to find out why.
+async fn scan(shard: &Rc<Shard>, job: JobId) -> Vec<u8> {
+    shard.jobs().scan(job, shard.now().monotonic_ms);
+    let scanned = poll_fn(|cx| shard.jobs().poll_scanned(job, cx.waker())).await;
+    let bytes = shard.jobs().verdict(job);
+    if scanned == Scanned::Verdict && VerdictView::parse(&bytes).is_ok() {
+        return bytes;
+    }
+    shard.stats().add(Counter::ScansFailed, 1);
+    shard.quarantine(job);
+    Vec::new()
 }

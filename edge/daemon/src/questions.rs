@@ -1,5 +1,6 @@
 //! What a session asks, answered from the shard's snapshot of the directory. Only passwords leave the thread.
 
+use crate::dnsbl::Check;
 use crate::shard::Shard;
 use postring_control::Counter;
 use postring_directory::{Resolution, Target as Found, account_shard, verify_password};
@@ -11,6 +12,29 @@ use std::net::IpAddr;
 
 /// A hash nobody has the password of: names that do not exist take as long as those that do.
 const NOBODY: &str = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm8$N0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0";
+
+/// Whether an address is taken, and from this client. Waits for what block lists say of it, at most what is left of their time since the connect.
+pub(crate) async fn recipient(shard: &Shard, session: &Session<Receipt>, check: &Check, address: &str) -> Answer {
+    let mut answer = resolve(shard, session.account().is_some(), address);
+    if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)))
+        && !is_postmaster(address)
+        && let Some(reputation) = check.reputation().await
+        && let Some(reply) = reputation.refusal(&shard.config().policy, session.client().address)
+    {
+        tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, to = address, "{reply}");
+        answer = Answer::Recipient(RecipientAnswer::Refused(reply));
+    }
+    let accepted = matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)));
+    shard.stats().add(if accepted { Counter::RecipientsAccepted } else { Counter::RecipientsRefused }, 1);
+    answer
+}
+
+//= RFC 5321 section 4.5.1
+//# Any system that includes an SMTP server supporting mail relaying or delivery MUST support the reserved mailbox "postmaster"
+// Whoever is refused by mistake can say so there.
+fn is_postmaster(address: &str) -> bool {
+    split(address).0.eq_ignore_ascii_case("postmaster")
+}
 
 /// Finds the answer to what needs no waiting.
 pub(crate) fn answer(shard: &Shard, session: &Session<Receipt>, question: &Question) -> Answer {
@@ -25,14 +49,8 @@ pub(crate) fn answer(shard: &Shard, session: &Session<Receipt>, question: &Quest
         Question::Sender { address } => {
             session.account().map_or(Answer::Sender(false), |account| Answer::Sender(owns(shard, account, address)))
         }
-        Question::Recipient { address } => {
-            let answer = recipient(shard, session.account().is_some(), address);
-            let accepted = matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)));
-            shard.stats().add(if accepted { Counter::RecipientsAccepted } else { Counter::RecipientsRefused }, 1);
-            answer
-        }
-        // Asked with `authenticate`.
-        Question::Authenticate { .. } => Answer::TemporaryFailure,
+        // Asked with `recipient` and `authenticate`.
+        Question::Recipient { .. } | Question::Authenticate { .. } => Answer::TemporaryFailure,
     }
 }
 
@@ -69,7 +87,7 @@ fn owns(shard: &Shard, account: &Account, address: &str) -> bool {
     }
 }
 
-fn recipient(shard: &Shard, authenticated: bool, address: &str) -> Answer {
+fn resolve(shard: &Shard, authenticated: bool, address: &str) -> Answer {
     let Some(directory) = shard.directory() else { return Answer::TemporaryFailure };
     let config = shard.config();
     let (local_part, domain) = split(address);

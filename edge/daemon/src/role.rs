@@ -2,6 +2,8 @@
 
 use crate::cache;
 use crate::config::EdgeLaunch;
+use crate::cookies::Cookies;
+use crate::dnsbl::{self, Health};
 use crate::shard::{Event, Settings, Shard, ShardParts};
 use crate::zones::Publisher;
 use glommio::net::TcpListener;
@@ -27,30 +29,36 @@ const ANSWER_WAIT: Duration = Duration::from_secs(9);
 /// # Errors
 /// One line that says why the role cannot work.
 pub fn run(mut child: Child) -> Result<(), String> {
-    let (launch, tls) = read_launch(child.launch.config.clone())?;
+    let settings = read_settings(child.launch.config.clone())?;
+    let launch = Arc::clone(&settings.launch);
     // A zone that has become unreadable since the check does not keep mail from being taken: it says SERVFAIL.
     let publisher = Arc::new(Publisher::default());
     let publish = Arc::clone(&publisher);
     let zones = launch.dns.zones(&child.launch.hostname);
     let (keeper, served) = postring_zones::start(zones, &child.launch.data, Box::new(move |served| publish.publish(served)))?;
+    let cookies = Cookies::new(&child.launch.data);
+    let secrets = cookies.open();
     let geometry = geometry(&launch);
-    let settings = Settings { launch, tls };
     let mut listeners = std::mem::take(&mut child.listeners);
     let mut shards = Shards::new(Role::Edge);
     let mut arenas = Vec::new();
-    for resources in std::mem::take(&mut child.shards) {
+    let resources = std::mem::take(&mut child.shards);
+    let shard_count = u32::try_from(resources.len()).unwrap_or(u32::MAX);
+    for (at, resources) in resources.into_iter().enumerate() {
         let number = resources.shard;
         let wrong = |error: std::io::Error| format!("edge.{number}: {error}");
         let arena = Arena::create(&geometry).map_err(wrong)?;
         arenas.push(arena.as_fd().try_clone_to_owned().map_err(wrong)?);
         let parts = ShardParts {
             number,
+            shards: shard_count,
             hostname: child.launch.hostname.clone(),
             store_shards: child.launch.store_shards,
             data: child.launch.data.clone(),
             settings: settings.clone(),
             served: Arc::clone(&served),
             keeper: keeper.clone(),
+            cookies: secrets.clone(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -64,7 +72,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
         let thread = std::thread::Builder::new()
             .name(format!("edge-{number}"))
             .spawn(move || match builder.make() {
-                Ok(executor) => executor.run(run_shard(parts, own, doorbell, receiver)),
+                Ok(executor) => executor.run(run_shard(parts, own, doorbell, receiver, at == 0)),
                 Err(error) => {
                     tracing::error!("edge.{number} has no io_uring executor: {error}; raise RLIMIT_MEMLOCK to 8 MiB, check kernel.io_uring_disabled");
                     std::process::exit(1);
@@ -78,26 +86,21 @@ pub fn run(mut child: Child) -> Result<(), String> {
     drop(arenas);
     let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
     publisher.begin(speakers);
-    control(&child, &shards, &keeper)?;
+    control(&child, &shards, &keeper, &cookies)?;
     shards.drain(|| Event::Drain, &child.sender());
     Ok(())
 }
 
-type Tls = Option<Arc<rustls::ServerConfig>>;
-
-fn read_launch(config: serde_json::Value) -> Result<(Arc<EdgeLaunch>, Tls), String> {
-    let launch: EdgeLaunch =
+fn read_settings(config: serde_json::Value) -> Result<Settings, String> {
+    let mut launch: EdgeLaunch =
         serde_json::from_value(config).map_err(|error| format!("edge: the launch's configuration: {error}"))?;
     let tls = match &launch.tls {
         Some(material) => Some(tls::server_config(&material.certificate_pem, &material.key_pem)?),
         None => None,
     };
-    Ok((Arc::new(launch), tls))
-}
-
-fn read_settings(config: serde_json::Value) -> Result<Settings, String> {
-    let (launch, tls) = read_launch(config)?;
-    Ok(Settings { launch, tls })
+    dnsbl::show_whole_names(&mut launch);
+    let health = Arc::new(Health::new(launch.policy.dnsbl.iter().map(|list| list.zone.clone())));
+    Ok(Settings { launch: Arc::new(launch), tls, health })
 }
 
 fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
@@ -113,7 +116,7 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
 }
 
 /// Hears the supervisor until it says drain.
-fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle) -> Result<(), String> {
+fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle, cookies: &Cookies) -> Result<(), String> {
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -133,13 +136,19 @@ fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle) -> Result<(),
                 let result = read_settings(config).and_then(|settings| {
                     keeper.configure(settings.launch.dns.zones(&child.launch.hostname))?;
                     shards.tell_all(|| Event::Reload(Box::new(settings.clone())));
+                    if let Some(secrets) = cookies.open() {
+                        shards.tell_all(|| Event::Cookies(Box::new(secrets.clone())));
+                    }
                     Ok(serde_json::json!("reloaded"))
                 });
                 child.sender().answer(0, result);
             }
             ToChild::Ask { id, words } => {
-                let is_cache = matches!(words.as_slice(), [first, second, ..] if first == "dns" && second == "cache");
-                let result = if is_cache { cache::ask(&words, shards) } else { keeper.ask(words, ANSWER_WAIT) };
+                let result = match words.get(..2).unwrap_or_default() {
+                    [first, second] if first == "dns" && second == "cache" => cache::ask(&words, shards),
+                    [first, second] if first == "dns" && second == "cookie" => cookies.ask(&words, shards),
+                    _ => keeper.ask(words, ANSWER_WAIT),
+                };
                 child.sender().answer(id, result);
             }
             ToChild::Launch(_) => {}
@@ -148,7 +157,14 @@ fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle) -> Result<(),
     }
 }
 
-async fn run_shard(parts: ShardParts, listeners: Vec<(ListenerSpec, OwnedFd)>, doorbell: OwnedFd, events: Receiver<Event>) {
+/// `prober`: this one shard looks after what all have in common.
+async fn run_shard(
+    parts: ShardParts,
+    listeners: Vec<(ListenerSpec, OwnedFd)>,
+    doorbell: OwnedFd,
+    events: Receiver<Event>,
+    prober: bool,
+) {
     let launch = Arc::clone(&parts.settings.launch);
     let (hostname, tls_available) = (parts.hostname.clone(), parts.settings.tls.is_some());
     let shard = Shard::new(parts);
@@ -176,6 +192,7 @@ async fn run_shard(parts: ShardParts, listeners: Vec<(ListenerSpec, OwnedFd)>, d
         glommio::spawn_local(Rc::clone(&shard).accept(listen(socket), Arc::new(config))).detach();
     }
     glommio::spawn_local(Rc::clone(&shard).tick()).detach();
+    glommio::spawn_local(dnsbl::watch(Rc::clone(&shard), prober)).detach();
     shard.listen(Doorbell::new(doorbell), events).await;
 }
 

@@ -3,11 +3,13 @@
 use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
+use crate::dnsbl::{self, Health, Lists};
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
 use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
 use postring_directory::Snapshot;
 use postring_dns::Name;
+use postring_dns::cookie::CookieSecrets;
 use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
 use postring_mail::{Now, Reply, slot};
@@ -39,6 +41,8 @@ pub(crate) enum Event {
     Attach(Box<ProducerEnd>),
     Directory(Snapshot),
     Reload(Box<Settings>),
+    /// Other secrets of DNS cookies.
+    Cookies(Box<CookieSecrets>),
     /// Other zones and lists.
     Served(Arc<Served>),
     /// A command about what the shard's resolver has kept.
@@ -54,6 +58,8 @@ pub(crate) enum Event {
 pub(crate) struct Settings {
     pub launch: Arc<EdgeLaunch>,
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Of the block lists asked by DNS; nothing is known in a new one.
+    pub health: Arc<Health>,
 }
 
 /// What an operator's command gets.
@@ -62,6 +68,8 @@ pub(crate) type OperatorAnswer = Result<serde_json::Value, String>;
 /// What the tasks of a shard share. Borrows never last over an await.
 pub(crate) struct Shard {
     number: u32,
+    /// In this process.
+    shards: u32,
     hostname: String,
     store_shards: u32,
     data: PathBuf,
@@ -71,6 +79,8 @@ pub(crate) struct Shard {
     resolver: Resolver,
     dns: Rc<DnsServer>,
     zones: Rc<ZoneService>,
+    /// The block lists asked by DNS.
+    lists: RefCell<Rc<Lists>>,
     /// The block lists that refuse clients.
     refusing: RefCell<Vec<Name>>,
     arena: RefCell<Arena>,
@@ -89,12 +99,15 @@ pub(crate) struct Shard {
 /// What a shard is made of.
 pub(crate) struct ShardParts {
     pub number: u32,
+    pub shards: u32,
     pub hostname: String,
     pub store_shards: u32,
     pub data: PathBuf,
     pub settings: Settings,
     pub served: Arc<Served>,
     pub keeper: Handle,
+    /// None: one of this process.
+    pub cookies: Option<CookieSecrets>,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -102,10 +115,15 @@ pub(crate) struct ShardParts {
 
 impl Shard {
     pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
-        let Settings { launch, tls } = parts.settings;
+        let Settings { launch, tls, health } = parts.settings;
         let resolver = Resolver::new(&launch.dns, Arc::clone(&parts.served.hosted));
+        resolver.keep_by(dnsbl::ttl_rules(&launch));
         let dns = DnsServer::new(resolver.clone(), launch.dns.recursion.clone());
-        dns.set_identity(parts.hostname.clone().into_bytes());
+        dns.set_identity(launch.dns.identity(&parts.hostname));
+        dns.set_rates(launch.dns.rates(parts.shards));
+        if let Some(secrets) = parts.cookies {
+            dns.set_cookies(secrets);
+        }
         let zones = ZoneService::new(parts.served, parts.keeper, resolver.clone());
         dns.set_beyond(Rc::clone(&zones) as Rc<dyn Beyond>);
         Rc::new(Self {
@@ -113,7 +131,9 @@ impl Shard {
             zones,
             resolver,
             refusing: RefCell::new(launch.dns.refusing_lists()),
+            lists: RefCell::new(Rc::new(Lists::new(&launch, parts.shards, health))),
             number: parts.number,
+            shards: parts.shards,
             hostname: parts.hostname,
             store_shards: parts.store_shards,
             data: parts.data,
@@ -179,6 +199,10 @@ impl Shard {
             //# a 554 response MAY be given in the initial connection opening message instead of the 220
             Some(Reply::with_text(554, 7, 1, text))
         })
+    }
+
+    pub(crate) fn lists(&self) -> Rc<Lists> {
+        Rc::clone(&self.lists.borrow())
     }
 
     pub(crate) fn stats(&self) -> &StatsPage {
@@ -361,6 +385,7 @@ impl Shard {
                 }
                 Ok(Event::Directory(snapshot)) => *self.directory.borrow_mut() = Some(snapshot),
                 Ok(Event::Reload(settings)) => self.reload(*settings),
+                Ok(Event::Cookies(secrets)) => self.dns.set_cookies(*secrets),
                 Ok(Event::Served(served)) => self.zones.take(served),
                 // Whoever asked may have given up.
                 Ok(Event::Cache { words, answer }) => drop(answer.send(cache::command(&self.resolver, &words))),
@@ -374,9 +399,15 @@ impl Shard {
     }
 
     fn reload(&self, settings: Settings) {
-        let Settings { launch, tls } = settings;
+        let Settings { launch, tls, health } = settings;
         self.resolver.reload(&launch.dns, self.resolver.hosted());
+        self.resolver.keep_by(dnsbl::ttl_rules(&launch));
+        if !self.lists().are_those_of(&launch) {
+            *self.lists.borrow_mut() = Rc::new(Lists::new(&launch, self.shards, health));
+        }
         self.dns.reload(launch.dns.recursion.clone());
+        self.dns.set_identity(launch.dns.identity(&self.hostname));
+        self.dns.set_rates(launch.dns.rates(self.shards));
         *self.refusing.borrow_mut() = launch.dns.refusing_lists();
         *self.launch.borrow_mut() = launch;
         *self.tls.borrow_mut() = tls;

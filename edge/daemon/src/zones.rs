@@ -10,7 +10,8 @@ use postring_dns::record::Record;
 use postring_dns::responder::{self, Client, Context, Response, Transport};
 use postring_dns::transfer::{RecordRef, TransferRequest, outgoing, write_transfer_refusal};
 use postring_dns::tsig::{Check, Signer};
-use postring_dns::{Name, Rcode, Service};
+use postring_dns::zone::Zone;
+use postring_dns::{Name, Rcode, Rtype, Service};
 use postring_transport::dns::{Beyond, Replies, Request, Resolver};
 use postring_zones::{Handle, Served};
 use std::cell::RefCell;
@@ -74,7 +75,7 @@ impl ZoneService {
 
 impl Beyond for ZoneService {
     fn handle(&self, request: Request, replies: Replies) -> Pin<Box<dyn Future<Output = ()>>> {
-        let (served, keeper) = (Arc::clone(&self.served.borrow()), self.keeper.clone());
+        let (served, keeper, resolver) = (Arc::clone(&self.served.borrow()), self.keeper.clone(), self.resolver.clone());
         Box::pin(async move {
             let client = request.client.ip();
             match request.kind.clone() {
@@ -82,9 +83,9 @@ impl Beyond for ZoneService {
                     by_keeper(&replies, |reply| keeper.notify(request.packet, client, reply)).await;
                 }
                 Response::Update { .. } => by_keeper(&replies, |reply| keeper.update(request.packet, reply)).await,
-                Response::Transfer { zone, .. } => transfer(&served, &zone, &request, None, &replies).await,
-                Response::Signed => signed(&served, &request, &replies).await,
-                Response::Ready | Response::Drop | Response::Resolve(..) => {}
+                Response::Transfer { zone, .. } => transfer(&served, &resolver, &zone, &request, None, &replies).await,
+                Response::Signed => signed(&served, &resolver, &request, &replies).await,
+                Response::Ready | Response::Drop | Response::Resolve(..) | Response::Flatten(..) => {}
             }
         })
     }
@@ -114,7 +115,7 @@ async fn by_keeper(replies: &Replies, give: impl FnOnce(postring_zones::keeper::
 }
 
 /// A query with a signature: checked, answered, and the answer signed.
-async fn signed(served: &Served, request: &Request, replies: &Replies) {
+async fn signed(served: &Served, resolver: &Resolver, request: &Request, replies: &Replies) {
     let now = unix();
     let mut out = Vec::new();
     let signer = match served.keys.check(&request.packet, now) {
@@ -147,8 +148,13 @@ async fn signed(served: &Served, request: &Request, replies: &Replies) {
             signer.sign_within(&mut out, limit, question_end, now);
             reply(replies, &out).await;
         }
-        Response::Transfer { zone, .. } => transfer(served, &zone, request, Some(signer), replies).await,
-        Response::Drop | Response::Resolve(..) | Response::Notify { .. } | Response::Update { .. } | Response::Signed => {
+        Response::Transfer { zone, .. } => transfer(served, resolver, &zone, request, Some(signer), replies).await,
+        Response::Drop
+        | Response::Resolve(..)
+        | Response::Flatten(..)
+        | Response::Notify { .. }
+        | Response::Update { .. }
+        | Response::Signed => {
             write_transfer_refusal(&request.packet, Rcode::REFUSED, Some(signer), now, &mut out);
             reply(replies, &out).await;
         }
@@ -156,7 +162,14 @@ async fn signed(served: &Served, request: &Request, replies: &Replies) {
 }
 
 /// Gives a zone or a list to who may have it.
-async fn transfer(served: &Served, zone: &Name, request: &Request, signer: Option<Signer>, replies: &Replies) {
+async fn transfer(
+    served: &Served,
+    resolver: &Resolver,
+    zone: &Name,
+    request: &Request,
+    signer: Option<Signer>,
+    replies: &Replies,
+) {
     let now = unix();
     let mut out = Vec::new();
     let key = signer.as_ref().map(|signer| signer.key().name().clone());
@@ -180,8 +193,11 @@ async fn transfer(served: &Served, zone: &Name, request: &Request, signer: Optio
     let begun = std::time::Instant::now();
     let sent = match &*service {
         Service::Zone(zone) => {
-            let history = served.rules(zone.origin()).and_then(|rules| rules.history.clone());
-            let answer = outgoing(&parsed, zone.soa(), zone.records_signed(), zone.heap_bytes(), history.as_deref(), signer);
+            let aliased = alias_records(zone, resolver).await;
+            // What an ALIAS leads to changes without the zone: such a zone is given whole.
+            let history = served.rules(zone.origin()).and_then(|rules| rules.history.clone()).filter(|_| zone.alias().is_none());
+            let records = zone.records_signed().chain(aliased.iter().map(RecordRef::from));
+            let answer = outgoing(&parsed, zone.soa(), records, zone.heap_bytes(), history.as_deref(), signer);
             send(answer, request.transport, replies).await
         }
         Service::List(_) => {
@@ -206,6 +222,21 @@ async fn transfer(served: &Served, zone: &Name, request: &Request, signer: Optio
         }
         Err(error) => tracing::info!(client = %request.client, "{zone} could not be given: {error}"),
     }
+}
+
+/// The addresses a secondary is given in place of an ALIAS, which it need not know: those of now, as it cannot ask for others. Without any if the
+/// target cannot be resolved now; the next version of the zone brings them.
+async fn alias_records(zone: &Zone, resolver: &Resolver) -> Vec<Record> {
+    let Some(target) = zone.alias() else { return Vec::new() };
+    let mut records = Vec::new();
+    for rtype in [Rtype::A, Rtype::AAAA] {
+        let resolved = resolver.lookup(&target, rtype).await;
+        if resolved.is_failure() {
+            tracing::warn!("{} is given without {rtype} records: its ALIAS {target} cannot be resolved now", zone.origin());
+        }
+        records.extend(zone.alias_records(rtype, &resolved));
+    }
+    records
 }
 
 async fn send(

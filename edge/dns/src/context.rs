@@ -1,6 +1,8 @@
 //! What surrounds a query: who asks, what this server calls itself, and what its caller decides about cookies (RFC 7873) and rates.
 
-use crate::types::Rcode;
+use crate::name::Name;
+use crate::resolver::Resolved;
+use crate::types::{Rcode, Rtype};
 use crate::writer::COOKIE_BYTES_MAX;
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -66,6 +68,11 @@ pub struct Said<'a> {
 pub trait Hooks {
     /// A COOKIE option came.
     fn cookie(&self, client: Client, option: &[u8]) -> CookieVerdict;
+
+    /// What is known of the addresses of an ALIAS' target; `None`: nothing, they must be looked for.
+    fn addresses_of(&self, _target: &Name, _rtype: Rtype) -> Option<Resolved> {
+        None
+    }
 
     /// A response to a client over UDP without a valid cookie is ready.
     fn admit(&self, client: Client, said: &Said<'_>) -> Admission;

@@ -186,7 +186,7 @@ impl Hosted {
     }
 
     /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. `alias` is the name the
-    /// last alias leads to, if there is one.
+    /// last alias leads to, if there is one; with `awaits` the target of an ALIAS whose addresses must be known first.
     ///
     /// # Errors
     /// [`Full`] if the answer does not fit.
@@ -231,10 +231,12 @@ impl Hosted {
                 }
                 Service::Broken => return Ok(Some(Outcome::new(Rcode::SERVFAIL, false))),
             };
+            if step == Step::Alias || outcome.awaits {
+                std::mem::swap(alias, &mut target);
+            }
             if step == Step::Done {
                 break;
             }
-            std::mem::swap(alias, &mut target);
         }
         after.write_proofs(sink)?;
         //= RFC 9471 section 3.1
@@ -256,7 +258,7 @@ impl Hosted {
             return Some(ZoneAnswer::new(Rcode::SERVFAIL, false));
         }
         (answer.rcode, answer.authoritative) = (outcome.rcode, outcome.authoritative);
-        answer.leads_to = Name::from_wire(&target).ok().filter(|_| outcome.leads_out);
+        answer.leads_to = Name::from_wire(&target).ok().filter(|_| outcome.leads_out || outcome.awaits);
         Some(answer)
     }
 }

@@ -6,6 +6,7 @@
 //!                     └─ query ─┬─ broken, unknown version, class, type ────────> Ready: an error
 //!                               ├─ signed (TSIG) ───────────────────────────────> Signed: checked, taken off, and answered again
 //!                               ├─ AXFR, IXFR over TCP ─────────────────────────> Transfer
+//!                               ├─ ALIAS whose target is not known ─────────────> Flatten
 //!                               ├─ hosted ──────────────────────────────────────> Ready
 //!                               └─ not hosted ── the client may use the resolver? Resolve : Ready, REFUSED
 //! ```
@@ -48,6 +49,8 @@ pub enum Response {
     Drop,
     /// The resolver must look for it; then [`respond_resolved`].
     Resolve(Name, Rtype),
+    /// The addresses of an ALIAS' target are needed; then the packet is answered again, with hooks that know them.
+    Flatten(Name, Rtype),
     /// A NOTIFY for a zone that is hosted.
     Notify {
         /// The zone.
@@ -80,19 +83,24 @@ fn limit(query: &QueryView<'_>, transport: Transport) -> usize {
 }
 
 /// A response being written for one client.
-struct Wire<'w, 'o, 'q> {
+struct Wire<'w, 'o, 'q, 'h> {
     writer: &'w mut ResponseWriter<'o, 'q>,
+    hooks: Option<&'h dyn Hooks>,
     dnssec_ok: bool,
     extra: Extra,
 }
 
-impl Sink for Wire<'_, '_, '_> {
+impl Sink for Wire<'_, '_, '_, '_> {
     fn dnssec_ok(&self) -> bool {
         self.dnssec_ok
     }
 
     fn extra(&self) -> Extra {
         self.extra
+    }
+
+    fn addresses_of(&self, target: &Name, rtype: Rtype) -> Option<Resolved> {
+        self.hooks?.addresses_of(target, rtype)
     }
 
     fn set(&mut self, section: Section, owner: &[u8], set: Encoded<'_>, ttl: Option<u32>) -> Result<(), Full> {
@@ -225,9 +233,10 @@ fn respond_to(
     let mut writer = ResponseWriter::with_options(query, limit, options, out);
     let empty = writer.mark();
     let extra = if context.addresses { Extra::Addresses } else { Extra::Glue };
-    let mut wire = Wire { writer: &mut writer, dnssec_ok: query.dnssec_ok(), extra };
+    let mut wire = Wire { writer: &mut writer, hooks: context.hooks, dnssec_ok: query.dnssec_ok(), extra };
     let recursive = recursion && query.recursion_desired();
     let mut said = Said { rcode: Rcode::REFUSED, authoritative: false, name: query.name, zone: &[], bytes: 0 };
+    let mut alias = NameBuffer::new();
     let (flags, truncated) = match early {
         Some(rcode) => {
             said.rcode = rcode;
@@ -237,7 +246,10 @@ fn respond_to(
             said.rcode = NOTAUTH;
             (flags, false)
         }
-        None => match hosted.answer_into(query.name, rtype, &mut wire, &mut NameBuffer::new()) {
+        None => match hosted.answer_into(query.name, rtype, &mut wire, &mut alias) {
+            Ok(Some(outcome)) if outcome.awaits => {
+                return Name::from_wire(&alias).map_or(Response::Drop, |target| Response::Flatten(target, rtype));
+            }
             Ok(Some(outcome)) if outcome.leads_out && recursive => return resolve(query),
             Ok(None) if recursive => return resolve(query),
             Ok(None) => (flags, false),

@@ -21,10 +21,12 @@ rtypes! {
     DHCID = 49, "DHCID"; NSEC3 = 50, "NSEC3"; NSEC3PARAM = 51, "NSEC3PARAM"; TLSA = 52, "TLSA"; SMIMEA = 53, "SMIMEA"; CDS = 59, "CDS";
     CDNSKEY = 60, "CDNSKEY"; OPENPGPKEY = 61, "OPENPGPKEY"; CSYNC = 62, "CSYNC"; ZONEMD = 63, "ZONEMD"; SVCB = 64, "SVCB"; HTTPS = 65, "HTTPS";
     SPF = 99, "SPF"; NXNAME = 128, "NXNAME"; TSIG = 250, "TSIG"; IXFR = 251, "IXFR"; AXFR = 252, "AXFR"; ANY = 255, "ANY"; URI = 256, "URI";
-    CAA = 257, "CAA";
+    CAA = 257, "CAA"; ALIAS = 65401, "ALIAS";
 }
 
 impl Rtype {
+    // ALIAS is of the range for private use, with PowerDNS' number and meaning; it is never said to others.
+
     /// From its name, or `TYPE` and a number (RFC 3597 section 5).
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -6,12 +6,15 @@
 pub mod dnsbl;
 mod fields;
 
-pub use dnsbl::{Dnsbl, DnsblConfig};
+pub use dnsbl::{Dnsbl, DnsblConfig, Reputation};
 pub use fields::mark_fields;
 
+use dnsbl::LISTS_MAX;
+use ipnet::IpNet;
 use postring_mail::Reply;
 use postring_mail::verdict::{Outcome, VerdictView};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// What to do with a message of a given score. Scores are points, as in rspamd and SpamAssassin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +33,21 @@ pub struct PolicyConfig {
     pub scan_failure: ScanFailure,
     /// Address of a page that explains refusals; added to every refusal by policy. Default empty: no link.
     pub information_link: String,
+    /// From this sum of the points of `[[policy.dnsbl]]` on a client's recipients are refused with 554 5.7.1, but for the postmaster, who is
+    /// there for complaints. Default 5: two lists of the default weight agree, or one you gave that weight is sure.
+    pub dnsbl_reject_score: f64,
+    /// From this sum on a message carries the X-Spam fields, whatever its own score. Default 3: one list of the default weight.
+    pub dnsbl_mark_score: f64,
+    /// What a refused client is told; {address} is its address, {lists} the zones that list it.
+    /// Default "Client [{address}] is listed by {lists}; ask there to be taken off".
+    pub dnsbl_reject_text: String,
+    /// Milliseconds after the connect for which all lists together may hold up a client's first recipient. Default 3000: each has its own
+    /// `timeout_ms` below that, and most clients take longer to come to that point than the lists to answer.
+    pub dnsbl_wait_ms: u64,
+    /// Networks whose clients no list is asked for: relays of your own, and networks no list knows. Default: loopback, private and link-local.
+    pub dnsbl_exempt: Vec<IpNet>,
+    /// Block lists asked by DNS about every client of port 25, each a table `[[policy.dnsbl]]`, see below. Default: none.
+    pub dnsbl: Vec<DnsblConfig>,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -50,9 +68,21 @@ impl Default for PolicyConfig {
             reject_score: 15.0,
             scan_failure: ScanFailure::Defer,
             information_link: String::new(),
+            dnsbl_reject_score: 5.0,
+            dnsbl_mark_score: 3.0,
+            dnsbl_reject_text: "Client [{address}] is listed by {lists}; ask there to be taken off".to_owned(),
+            dnsbl_wait_ms: 3000,
+            dnsbl_exempt: EXEMPT.iter().filter_map(|network| network.parse().ok()).collect(),
+            dnsbl: Vec::new(),
         }
     }
 }
+
+/// Networks that stand for nobody on the Internet (RFC 1918, RFC 4193, RFC 3927, RFC 4291).
+const EXEMPT: [&str; 8] =
+    ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"];
+/// Characters of [`PolicyConfig::dnsbl_reject_text`]: a reply is a line of 512 octets (RFC 5321 section 4.5.3.1.5).
+const TEXT_BYTES_MAX: usize = 200;
 
 impl PolicyConfig {
     /// Says what does not fit together.
@@ -73,7 +103,47 @@ impl PolicyConfig {
         if self.information_link.chars().any(|c| c.is_control() || c == ' ') {
             return Err("policy.information_link: spaces and control characters are not allowed in a link".to_owned());
         }
+        self.check_dnsbl()
+    }
+
+    fn check_dnsbl(&self) -> Result<(), String> {
+        for (key, score) in [("dnsbl_reject_score", self.dnsbl_reject_score), ("dnsbl_mark_score", self.dnsbl_mark_score)] {
+            if !(0.001..=10_000.0).contains(&score) {
+                return Err(format!("policy.{key} = {score}: give a number above 0, at most 10000"));
+            }
+        }
+        let text = &self.dnsbl_reject_text;
+        if text.is_empty() || text.len() > TEXT_BYTES_MAX || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err(format!("policy.dnsbl_reject_text: give one line of 1 to {TEXT_BYTES_MAX} ASCII characters"));
+        }
+        if !(100..=30_000).contains(&self.dnsbl_wait_ms) {
+            return Err(format!("policy.dnsbl_wait_ms = {}: give a number from 100 to 30000", self.dnsbl_wait_ms));
+        }
+        if self.dnsbl.len() > LISTS_MAX {
+            return Err(format!("policy.dnsbl: there are {} lists; give at most {LISTS_MAX}", self.dnsbl.len()));
+        }
+        let mut seen = Vec::new();
+        for list in &self.dnsbl {
+            list.check()?;
+            let zone = list.zone.trim_end_matches('.').to_ascii_lowercase();
+            if seen.contains(&zone) {
+                return Err(format!("policy.dnsbl: zone = \"{}\" is there twice; give each list once", list.zone));
+            }
+            seen.push(zone);
+        }
         Ok(())
+    }
+
+    /// True if no list is asked for this client.
+    #[must_use]
+    pub fn is_exempt(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.dnsbl_exempt.iter().any(|network| network.contains(&client))
+    }
+
+    /// A text for the peer with the page that explains it.
+    fn with_link(&self, text: &str) -> String {
+        if self.information_link.is_empty() { text.to_owned() } else { format!("{text}; see {}", self.information_link) }
     }
 }
 
@@ -90,11 +160,11 @@ pub enum Disposition {
     Refuse(Reply),
 }
 
-/// Turns a verdict into a disposition. `None`: no scanner answered within its time.
+/// Turns a verdict and what lists say of the client into a disposition. `None`: no scanner answered within its time.
 ///
 /// Costs no allocation unless the message is refused.
 #[must_use]
-pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>) -> Disposition {
+pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, reputation: &Reputation) -> Disposition {
     let Some(verdict) = verdict.filter(|verdict| verdict.outcome != Outcome::Failed) else {
         return match config.scan_failure {
             ScanFailure::Accept => Disposition::Mark,
@@ -103,7 +173,7 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>) -> Dispos
             }
         };
     };
-    let score = f64::from(verdict.score_milli) / 1000.0;
+    let score = f64::from(verdict.score_milli) / 1000.0 + reputation.score();
     if verdict.outcome == Outcome::Malware {
         return Disposition::Refuse(refusal(config, "Message refused: it carries malware"));
     }
@@ -113,6 +183,7 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>) -> Dispos
     match score {
         score if score >= config.junk_score => Disposition::Junk,
         score if score >= config.mark_score => Disposition::Mark,
+        _ if !reputation.is_empty() && reputation.score() >= config.dnsbl_mark_score => Disposition::Mark,
         _ => Disposition::Accept,
     }
 }
@@ -120,11 +191,7 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>) -> Dispos
 //= RFC 3463 section 3.8
 //# X.7.1   Delivery not authorized, message refused
 fn refusal(config: &PolicyConfig, text: &'static str) -> Reply {
-    if config.information_link.is_empty() {
-        Reply::fixed(550, 7, 1, text)
-    } else {
-        Reply::with_text(550, 7, 1, format!("{text}; see {}", config.information_link))
-    }
+    Reply::with_text(550, 7, 1, config.with_link(text))
 }
 
 #[cfg(test)]
@@ -136,7 +203,7 @@ mod tests {
         let mut writer = VerdictWriter::default();
         writer.push(Symbol { name: "X", weight_milli, detail: "" });
         writer.set_outcome(outcome);
-        judge(&PolicyConfig::default(), Some(&VerdictView::parse(writer.finish()).unwrap()))
+        judge(&PolicyConfig::default(), Some(&VerdictView::parse(writer.finish()).unwrap()), &Reputation::default())
     }
 
     #[test]
@@ -147,9 +214,11 @@ mod tests {
         assert!(matches!(judged(15_000, Outcome::Complete), Disposition::Refuse(reply) if reply.code == 550));
         assert!(matches!(judged(-9_000, Outcome::Malware), Disposition::Refuse(reply) if reply.code == 550));
         assert!(matches!(judged(0, Outcome::Failed), Disposition::Refuse(reply) if reply.code == 451));
-        assert!(matches!(judge(&PolicyConfig::default(), None), Disposition::Refuse(reply) if reply.is_transient()));
+        assert!(
+            matches!(judge(&PolicyConfig::default(), None, &Reputation::default()), Disposition::Refuse(reply) if reply.is_transient())
+        );
         let open = PolicyConfig { scan_failure: ScanFailure::Accept, ..PolicyConfig::default() };
-        assert_eq!(judge(&open, None), Disposition::Mark);
+        assert_eq!(judge(&open, None, &Reputation::default()), Disposition::Mark);
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Conversation {
             "unknown" => Answer::Recipient(RecipientAnswer::Unknown),
             "not-hosted" => Answer::Recipient(RecipientAnswer::NotHosted),
             "disabled" => Answer::Recipient(RecipientAnswer::Disabled),
+            "not-from-you" => Answer::Recipient(RecipientAnswer::Refused(reply(rest))),
             "account" => {
                 let (id, address) = rest.split_once(' ').unwrap();
                 Answer::Authenticated(Account { id: id.parse().unwrap(), address: address.to_owned() })

@@ -4,6 +4,7 @@
 //!   zones/NAME.zone      a secondary's copy, a master file; its time of change is when it was last known to be the newest
 //!   zones/NAME.journal   changes by dynamic update, on top of the configured file (postring_dns::transfer::journal)
 //!   keys/NAME/           DNSSEC keys in BIND's files, and `state`
+//!   cookie.secrets       the secrets of DNS cookies (of role edge)
 //!   blocks.journal       entries of all lists set by `postring block` (postring_dns::list)
 //! ```
 //! Files are replaced whole, by a synced file of another name; journals grow by synced appends, and a torn end is cut off.

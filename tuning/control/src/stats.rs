@@ -3,7 +3,8 @@
 //! A count is a relaxed load and store in the shard's own cache line: no lock, no system call. The reader may see a
 //! value a moment old, never a torn one (aligned 64-bit atomics).
 //!
-//! Layout: 512 little-endian u64: counters from 0, gauges from [`GAUGE_OFFSET`].
+//! Layout: 512 little-endian u64: counters from 0, gauges from [`GAUGE_OFFSET`], counts of block lists from [`LIST_OFFSET`], a list behind the
+//! other.
 
 #![allow(unsafe_code)] // maps a page that another process reads
 
@@ -19,6 +20,10 @@ pub const STATS_BYTES: usize = 4096;
 const WORDS: usize = STATS_BYTES / 8;
 /// Index of the first gauge.
 pub const GAUGE_OFFSET: usize = 256;
+/// Index of the first count of the first block list.
+pub const LIST_OFFSET: usize = 320;
+/// Block lists there is room for.
+pub const LISTS_MAX: usize = 32;
 
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $help:literal])+ $variant:ident = $text:literal,)+ }) => {
@@ -119,6 +124,24 @@ table! {
     }
 }
 
+table! {
+    /// What is counted of each block list asked by DNS.
+    ListCount {
+        /// Questions asked of a block list; answers from memory are none.
+        Asked = "dnsbl_asked_total",
+        /// Clients a block list had.
+        Listed = "dnsbl_listed_total",
+        /// Answers of a block list that did not come in time.
+        Late = "dnsbl_late_total",
+        /// Questions of a block list nobody could answer.
+        Failed = "dnsbl_failed_total",
+        /// Answers of a block list that say that something is wrong with us, or that make no sense.
+        Refused = "dnsbl_refused_total",
+        /// Clients a block list was not asked for: put aside, or over its budget.
+        Skipped = "dnsbl_skipped_total",
+    }
+}
+
 /// One shard's page; the writing or the reading end.
 #[derive(Debug)]
 pub struct StatsPage {
@@ -187,6 +210,19 @@ impl StatsPage {
         self.word(GAUGE_OFFSET + gauge as usize).store(value, Ordering::Relaxed);
     }
 
+    /// Sets a count of the block list with this number; one beyond [`LISTS_MAX`] has no place.
+    pub fn set_list(&self, list: usize, count: ListCount, value: u64) {
+        if let Some(index) = list_index(list, count) {
+            self.word(index).store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads a count of a block list.
+    #[must_use]
+    pub fn list(&self, list: usize, count: ListCount) -> u64 {
+        list_index(list, count).map_or(0, |index| self.word(index).load(Ordering::Relaxed))
+    }
+
     /// Reads a counter.
     #[must_use]
     pub fn counter(&self, counter: Counter) -> u64 {
@@ -224,9 +260,20 @@ impl StatsReader {
     pub fn gauge(&self, gauge: Gauge) -> u64 {
         self.0.gauge(gauge)
     }
+
+    /// Reads a count of a block list.
+    #[must_use]
+    pub fn list(&self, list: usize, count: ListCount) -> u64 {
+        self.0.list(list, count)
+    }
 }
 
-const _: () = assert!(Counter::ALL.len() <= GAUGE_OFFSET && GAUGE_OFFSET + Gauge::ALL.len() <= WORDS);
+fn list_index(list: usize, count: ListCount) -> Option<usize> {
+    (list < LISTS_MAX).then_some(LIST_OFFSET + list * ListCount::ALL.len() + count as usize)
+}
+
+const _: () = assert!(Counter::ALL.len() <= GAUGE_OFFSET && GAUGE_OFFSET + Gauge::ALL.len() <= LIST_OFFSET);
+const _: () = assert!(LIST_OFFSET + LISTS_MAX * ListCount::ALL.len() <= WORDS);
 
 #[cfg(test)]
 mod tests {
@@ -241,6 +288,9 @@ mod tests {
         page.add(Counter::Scans, 3);
         page.set(Gauge::QueueMessages, 7);
         assert_eq!((reader.counter(Counter::Scans), reader.gauge(Gauge::QueueMessages)), (5, 7));
+        page.set_list(31, ListCount::Skipped, 9);
+        page.set_list(32, ListCount::Asked, 1);
+        assert_eq!((reader.list(31, ListCount::Skipped), reader.list(32, ListCount::Asked)), (9, 0));
         assert_eq!(Counter::Scans.name(), "scans_total");
         assert_eq!(Counter::Scans.help(), "Scans done.");
     }

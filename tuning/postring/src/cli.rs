@@ -263,6 +263,11 @@ pub enum DnsAction {
         #[command(subcommand)]
         action: CacheAction,
     },
+    /// The secret of DNS cookies (RFC 9018), data/dns/cookie.secrets
+    Cookie {
+        #[command(subcommand)]
+        action: CookieAction,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -342,6 +347,12 @@ pub enum CacheAction {
         #[arg(long, requires = "name")]
         below: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CookieAction {
+    /// Make another secret; cookies made with the one before are still taken, those of the one before that are not
+    Roll,
 }
 
 #[derive(Debug, Subcommand)]

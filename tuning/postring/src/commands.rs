@@ -274,6 +274,13 @@ fn print_status(status: &serde_json::Value) {
             println!("{:<36} {:>14}", name.replace('_', " "), value);
         }
     }
+    for list in status["dnsbl"].as_array().into_iter().flatten() {
+        let counts = list.as_object().into_iter().flatten().filter(|(_, value)| value.is_u64());
+        let counts: Vec<String> = counts
+            .map(|(name, value)| format!("{} {value}", name.trim_start_matches("dnsbl_").trim_end_matches("_total")))
+            .collect();
+        println!("{:<36} {}", text(&list["zone"]), counts.join(", "));
+    }
 }
 
 fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -> Result<(), String> {

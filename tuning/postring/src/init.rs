@@ -122,7 +122,9 @@ fn configuration(hostname: &str, domain: &str, base: Option<u16>) -> String {
          # Served on the dns port; `postring reload` reads the files again.\n\
          [[dns.zone]]\nname = \"{domain}\"\nfile = \"dns/{domain}.zone\"\n\n\
          # Clients whose address is in this list are refused at connect.\n\
-         [[dns.block_list]]\nname = \"blocked.{domain}\"\nfile = \"dns/blocked.ip4set\"\nkind = \"ip4set\"\n",
+         [[dns.block_list]]\nname = \"blocked.{domain}\"\nfile = \"dns/blocked.ip4set\"\nkind = \"ip4set\"\n\n\
+         # Block lists of others, asked by DNS about every client of port 25; read their terms of use first. `postring reference` explains.\n\
+         # [[policy.dnsbl]]\n# zone = \"bl.example.net\"\n",
         list(25, false),
         list(587, false),
         list(465, false),

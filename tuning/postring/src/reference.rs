@@ -4,7 +4,7 @@ const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
 const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 17] = [
+const SECTIONS: [(&str, &str, &str); 19] = [
     ("server", include_str!("config.rs"), "pub struct Server "),
     ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
@@ -12,10 +12,12 @@ const SECTIONS: [(&str, &str, &str); 17] = [
     ("cores", include_str!("config.rs"), "pub struct Cores "),
     ("edge", include_str!("../../../edge/daemon/src/config.rs"), "pub struct EdgeConfig "),
     ("policy", include_str!("../../../edge/policy/src/lib.rs"), "pub struct PolicyConfig "),
+    ("[policy.dnsbl]", include_str!("../../../edge/policy/src/dnsbl/config.rs"), "pub struct DnsblConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
     ("send", include_str!("../../../store/daemon/src/config.rs"), "pub struct SendConfig "),
     ("dns", DNS, "pub struct DnsConfig "),
+    ("dns.rate_limit", DNS, "pub struct RateLimitConfig "),
     ("[dns.zone]", ZONES, "pub struct ZoneConfig "),
     ("[dns.key]", ZONES, "pub struct KeyConfig "),
     ("[dns.block_list]", ZONES, "pub struct BlockListConfig "),
@@ -54,10 +56,12 @@ mod tests {
             "edge",
             "message_bytes_max",
             "junk_score",
+            "probe_interval",
             "rules",
             "line_ends",
             "relay",
             "forwarders",
+            "responses_per_second",
             "refuse",
         ] {
             assert!(text.contains(&format!("# {key} =")), "{key}");

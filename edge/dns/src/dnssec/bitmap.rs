@@ -29,6 +29,11 @@ pub fn write_bitmap(types: impl IntoIterator<Item = Rtype>, out: &mut Vec<u8>) {
     flush(block);
 }
 
+/// Appends a bit map without one type.
+pub(crate) fn without(bitmap: &[u8], rtype: Rtype, out: &mut Vec<u8>) {
+    write_bitmap(types(bitmap).filter(|other| *other != rtype), out);
+}
+
 /// The blocks of a bit map: number and bits. Ends at what is broken.
 fn blocks(bitmap: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut reader = Reader::new(bitmap, 0);

@@ -72,7 +72,7 @@ pub(crate) fn fields(rtype: Rtype) -> Option<&'static [Field]> {
     Some(match rtype {
         Rtype::A => &[("IPv4 address", Ipv4)],
         Rtype::AAAA => &[("IPv6 address", Ipv6)],
-        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME => &[("name", Name)],
+        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME | Rtype::ALIAS => &[("name", Name)],
         Rtype::MX => &[("preference", U16), ("exchange", Name)],
         Rtype::AFSDB => &[("subtype", U16), ("host", Name)],
         Rtype::KX => &[("preference", U16), ("exchanger", Name)],

@@ -2,6 +2,7 @@
 
 use crate::name::Name;
 use crate::record::RecordSet;
+use crate::resolver::Resolved;
 use crate::types::{Rcode, Rtype};
 use crate::writer::{Encoded, Full, Section};
 use smallvec::SmallVec;
@@ -25,6 +26,11 @@ pub(crate) trait Sink {
 
     /// What may be added.
     fn extra(&self) -> Extra;
+
+    /// The addresses of this kind that the target of an ALIAS has; `None`: they are not known, and must be looked for first.
+    fn addresses_of(&self, _target: &Name, _rtype: Rtype) -> Option<Resolved> {
+        None
+    }
 
     /// A set of a zone. `ttl` instead of its own.
     fn set(&mut self, section: Section, owner: &[u8], set: Encoded<'_>, ttl: Option<u32>) -> Result<(), Full>;

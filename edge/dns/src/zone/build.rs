@@ -1,5 +1,6 @@
 //! Collects the records of a zone, judges them, and lays them out.
 
+use super::alias::LastMade;
 use super::chain;
 use super::signed::{Signed, Source};
 use super::{CUT, DNAME, MIXED, Node, OCCLUDED, Set, WILDCARD, Zone};
@@ -117,6 +118,12 @@ impl ZoneBuilder {
         if rtype == Rtype::SOA && key != self.origin {
             return Err(format!("the SOA belongs to the apex {}, not to {owner}", self.origin));
         }
+        if rtype == Rtype::ALIAS && key != self.origin {
+            return Err(format!("an ALIAS belongs to the apex {}; at {owner} a CNAME does the same", self.origin));
+        }
+        if rtype == Rtype::ALIAS && rdata.eq_ignore_ascii_case(self.origin.wire()) {
+            return Err(format!("the ALIAS of {owner} leads to itself; name the host that has the addresses"));
+        }
         if rdata.len() > usize::from(u16::MAX) {
             return Err(format!("the {rtype} record of {owner} is longer than 65535 octets"));
         }
@@ -129,9 +136,14 @@ impl ZoneBuilder {
         {
             return Err(format!("{owner} has a CNAME and other records; a CNAME must be alone"));
         }
+        let is_address = |rtype: Rtype| matches!(rtype, Rtype::A | Rtype::AAAA);
+        let beside = |other: fn(Rtype) -> bool| node.sets.iter().any(|set| other(set.rtype));
+        if (rtype == Rtype::ALIAS && beside(is_address)) || (is_address(rtype) && beside(|other| other == Rtype::ALIAS)) {
+            return Err(format!("{owner} has an ALIAS and addresses of its own; give one of them"));
+        }
         match node.sets.iter_mut().find(|set| set.rtype == rtype) {
             None => node.sets.push(RecordSet { rtype, ttl, rdata: vec![rdata] }),
-            Some(_) if alias(rtype) || rtype == Rtype::SOA || rtype == Rtype::DNAME => {
+            Some(_) if alias(rtype) || matches!(rtype, Rtype::SOA | Rtype::DNAME | Rtype::ALIAS) => {
                 return Err(format!("{owner} has a second {rtype}; there can be one"));
             }
             Some(set) => {
@@ -211,7 +223,8 @@ impl ZoneBuilder {
             layout.owner(&self.origin, owner)?;
         }
         let mut zone = layout.finish(self.origin, negative_ttl)?;
-        zone.signed = chain::of_records(&zone).map(|denial| Box::new(Signed { source: Source::Records, denial }));
+        zone.signed = chain::of_records(&zone)
+            .map(|denial| Box::new(Signed { source: Source::Records, denial, last_made: LastMade::default() }));
         Ok(zone)
     }
 
@@ -236,7 +249,7 @@ impl ZoneBuilder {
         let mut zone = layout.finish(self.origin, negative_ttl)?;
         let denial = chain::build(&mut zone, denial)?;
         let made = std::iter::repeat_with(OnceLock::new).take(zone.sets.len()).collect();
-        zone.signed = Some(Box::new(Signed { source: Source::Signer { signer, made }, denial }));
+        zone.signed = Some(Box::new(Signed { source: Source::Signer { signer, made }, denial, last_made: LastMade::default() }));
         Ok(zone)
     }
 }

@@ -18,6 +18,11 @@ use std::collections::BTreeMap;
 //# The bitmap for the NSEC RR at a delegation point requires special attention.
 fn shown(types: impl Iterator<Item = Rtype>, is_cut: bool, own: &[Rtype]) -> Vec<Rtype> {
     let mut shown: Vec<Rtype> = types.filter(|rtype| !is_cut || matches!(*rtype, Rtype::NS | Rtype::DS)).collect();
+    // An ALIAS is never seen; what it stands for is.
+    if shown.contains(&Rtype::ALIAS) {
+        shown.retain(|rtype| *rtype != Rtype::ALIAS);
+        shown.extend([Rtype::A, Rtype::AAAA]);
+    }
     shown.extend_from_slice(own);
     shown.sort_unstable();
     shown.dedup();

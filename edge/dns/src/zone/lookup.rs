@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) authoritative: bool,
     /// The last alias leads out of what is hosted.
     pub(crate) leads_out: bool,
+    /// The addresses of an ALIAS' target must be known first.
+    pub(crate) awaits: bool,
     /// There is something in the answer section.
     pub(crate) answered: bool,
     /// Glue is missing.
@@ -48,7 +50,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn new(rcode: Rcode, authoritative: bool) -> Self {
-        Self { rcode, authoritative, leads_out: false, answered: false, truncated: false }
+        Self { rcode, authoritative, leads_out: false, awaits: false, answered: false, truncated: false }
     }
 }
 
@@ -115,6 +117,10 @@ impl Zone {
             Rtype::ANY => Some(self.set_range(source).start).filter(|set| self.set_range(source).contains(set)),
             rtype => self.set_of(source, rtype).or_else(|| self.set_of(source, Rtype::CNAME)),
         };
+        if self.is_aliased(source, rtype) {
+            return self.answer_alias(question, outcome, sink, target);
+        }
+        let found = found.filter(|set| self.encoded(*set).rtype != Rtype::ALIAS);
         let Some(number) = found else {
             let claim = match exact {
                 Some(node) => Claim::NoData(node),
@@ -214,7 +220,7 @@ impl Zone {
         Ok(if question.rtype == Rtype::CNAME { Step::Done } else { Step::Alias })
     }
 
-    fn deny(&self, sink: &mut impl Sink) -> Result<(), Full> {
+    pub(super) fn deny(&self, sink: &mut impl Sink) -> Result<(), Full> {
         match self.set_of(APEX, Rtype::SOA) {
             Some(soa) => self.put(sink, Section::Authority, self.name(APEX), (APEX, soa), Some(self.negative_ttl)),
             None => Ok(()),

@@ -10,6 +10,7 @@
 //! 2.2.2). So the closest encloser is found by going down from the apex until a name is missing. What lies below a delegation or a DNAME is
 //! marked when the zone is built; a look-up that finds its name unmarked needs nothing else.
 
+mod alias;
 mod answer;
 mod build;
 mod chain;

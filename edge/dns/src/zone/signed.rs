@@ -6,6 +6,7 @@
 //! ```
 //! A zone that comes signed by others (RRSIG records beside its own) is answered from its records in the same way.
 
+use super::alias::LastMade;
 use super::build::canonical_into;
 use super::lookup::{Question, WILDCARD_LABEL};
 use super::{APEX, CUT, OCCLUDED, RecordRef, Sink, Zone};
@@ -26,6 +27,8 @@ const PROOFS_MAX: usize = 24;
 pub(super) struct Signed {
     pub(super) source: Source,
     pub(super) denial: Chain,
+    /// Of what does not stand in the zone.
+    pub(super) last_made: LastMade,
 }
 
 /// Where signatures come from.
@@ -165,7 +168,7 @@ impl Zone {
         let flags = self.node(node).flags;
         //= RFC 4035 section 2.2
         //# RRSIG RRs MUST NOT be created for delegation NS RRsets or glue.
-        if encoded.rtype == Rtype::RRSIG
+        if matches!(encoded.rtype, Rtype::RRSIG | Rtype::ALIAS)
             || flags & OCCLUDED != 0
             || (flags & CUT != 0 && !matches!(encoded.rtype, Rtype::DS | Rtype::NSEC))
         {
@@ -208,7 +211,7 @@ impl Zone {
         self.set_range(node).find_map(|set| self.signatures(signed, node, set))
     }
 
-    fn link_name(&self, link: &Link) -> &[u8] {
+    pub(super) fn link_name(&self, link: &Link) -> &[u8] {
         let start = link.name as usize;
         self.blob.get(start..start + HASH_LABEL_BYTES + self.origin.wire().len()).unwrap_or_default()
     }
@@ -291,13 +294,14 @@ impl Zone {
         Ok(())
     }
 
-    /// All records, those that signing makes included: for a transfer to a server that does not sign, and for who checks a whole zone. Makes
-    /// all signatures there are not yet.
+    /// All records, those that signing makes included: for a transfer to a server that does not sign, and for who checks a whole zone. Without
+    /// ALIAS, which is nobody else's business: see [`Self::alias_records`]. Makes all signatures there are not yet.
     pub fn records_signed(&self) -> impl Iterator<Item = RecordRef<'_>> {
         let made_here = self.signed.as_ref().filter(|signed| matches!(signed.source, Source::Signer { .. }));
         let of_nodes = self.numbers().flat_map(move |node| {
             let owner = self.name(node);
-            self.set_range(node).flat_map(move |set| {
+            let shown = self.set_range(node).filter(|set| self.encoded(*set).rtype != Rtype::ALIAS);
+            shown.flat_map(move |set| {
                 let signatures = made_here.and_then(|signed| self.signatures(signed, node, set));
                 self.records_of(owner, self.encoded(set))
                     .chain(signatures.into_iter().flat_map(move |set| self.records_of(owner, set)))

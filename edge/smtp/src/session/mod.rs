@@ -551,6 +551,7 @@ impl<R> Session<R> {
             RecipientAnswer::Unknown => self.error(&replies::NO_MAILBOX, out),
             RecipientAnswer::NotHosted => self.error(&replies::NO_RELAY, out),
             RecipientAnswer::Disabled => self.error(&replies::DISABLED, out),
+            RecipientAnswer::Refused(reply) => self.error(&reply, out),
         }
     }
 

@@ -150,6 +150,8 @@ pub enum RecipientAnswer {
     NotHosted,
     /// The mailbox takes no mail.
     Disabled,
+    /// Not from this client: this reply.
+    Refused(Reply),
 }
 
 /// One place a message goes to.

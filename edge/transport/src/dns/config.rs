@@ -4,12 +4,16 @@ use super::trust::add_anchor;
 use ipnet::IpNet;
 use postring_dns::Name;
 use postring_dns::dnssec::validate::Trust;
+use postring_dns::rate_limit::RateSettings;
 use postring_dns::resolver::{InfrastructureConfig, do_not_query_default, parse_hints};
 use postring_zones::ZonesConfig;
 use postring_zones::config::{BlockListConfig, KeyConfig, ZoneConfig};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+/// Longest name of this server: it takes room in each answer that asks for it.
+const NSID_BYTES_MAX: usize = 128;
 
 /// Block lists with many names and no zones below: each label would be asked alone, for nothing.
 const PUBLIC_LISTS: [&str; 8] =
@@ -58,6 +62,11 @@ pub struct DnsConfig {
     pub ipv6: Option<bool>,
     /// The port of servers found by delegation. Default 53; another one is for tests.
     pub upstream_port: u16,
+    /// What clients that want to know which of several servers they have reached are told (NSID, RFC 5001). Default: this host's name; "" tells
+    /// nothing.
+    pub nsid: Option<String>,
+    /// How many answers a network is sent over UDP, where its address may be forged: a table `[dns.rate_limit]`, see below.
+    pub rate_limit: RateLimitConfig,
     /// Networks whose clients may ask for any name. Default: this machine alone; a resolver open to all is a weapon.
     pub recursion: Vec<IpNet>,
     /// MiB of answers kept, a shard. Default 32.
@@ -83,6 +92,31 @@ pub struct DnsConfig {
     pub name_servers: Vec<String>,
     /// Names only this server knows, each a table: `[[dns.host]]` with `name` and `address`.
     pub host: Vec<HostConfig>,
+}
+
+/// `[dns.rate_limit]`: answers to one network over UDP. Clients with a cookie of ours (RFC 7873) have no limit: they are who they say. Rates are
+/// those of all shards together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitConfig {
+    /// Equal answers a second to one network (/24, /56 of IPv6); 0: no limit. Default 200, as NSD's: what honest resolvers ask for is far below.
+    pub responses_per_second: u32,
+    /// Answers of all kinds a second to one network; 0: no limit. Default 2000: a resolver that looks up all names of a provider asks for none
+    /// of them twice.
+    pub all_per_second: u32,
+    /// Of the answers that are too many, 1 of so many is sent as truncated, so that an honest client comes back over TCP; 0: none. Default 2.
+    pub slip: u32,
+    /// Seconds for which a network that went on asking stays limited after it stops, at most. Default 15.
+    pub window_seconds: u32,
+    /// Networks without a limit. Default: those of `dns.recursion`.
+    pub exempt: Option<Vec<IpNet>>,
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        let RateSettings { responses_per_second, all_per_second, slip, window_seconds, .. } = RateSettings::default();
+        Self { responses_per_second, all_per_second, slip, window_seconds, exempt: None }
+    }
 }
 
 /// See [`DnsConfig::resolver`].
@@ -134,6 +168,8 @@ impl Default for DnsConfig {
             case_randomisation: true,
             ipv6: None,
             upstream_port: 53,
+            nsid: None,
+            rate_limit: RateLimitConfig::default(),
             recursion: [(IpAddr::from([127, 0, 0, 0]), 8), (std::net::Ipv6Addr::LOCALHOST.into(), 128)]
                 .into_iter()
                 .filter_map(|(address, length)| IpNet::new(address, length).ok())
@@ -169,6 +205,15 @@ impl DnsConfig {
         }
         if self.upstream_port == 0 {
             return Err("dns.upstream_port = 0: give a number from 1 to 65535".to_owned());
+        }
+        if self.nsid.as_ref().is_some_and(|nsid| nsid.len() > NSID_BYTES_MAX || !nsid.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(format!(
+                "dns.nsid: give at most {NSID_BYTES_MAX} ASCII characters without spaces, or \"\" to tell nothing"
+            ));
+        }
+        if self.rate_limit.window_seconds > 3600 || self.rate_limit.slip > 100 {
+            return Err("dns.rate_limit: give window_seconds of at most 3600 and slip of at most 100".to_owned());
         }
         if !self.root_hints.is_empty() && self.root_hints_file.is_some() {
             return Err("dns.root_hints and dns.root_hints_file: give one of them".to_owned());
@@ -295,6 +340,27 @@ impl DnsConfig {
         trust
     }
 
+    /// What this server calls itself (RFC 5001); empty: nothing.
+    #[must_use]
+    pub fn identity(&self, hostname: &str) -> Vec<u8> {
+        self.nsid.as_deref().unwrap_or(hostname).into()
+    }
+
+    /// The limits of one of so many shards: the kernel spreads a network's ports evenly over them.
+    #[must_use]
+    pub fn rates(&self, shards: u32) -> RateSettings {
+        let RateLimitConfig { responses_per_second, all_per_second, slip, window_seconds, exempt } = &self.rate_limit;
+        let part = |rate: u32| rate.div_ceil(shards.max(1));
+        RateSettings {
+            responses_per_second: part(*responses_per_second),
+            all_per_second: part(*all_per_second),
+            slip: *slip,
+            window_seconds: *window_seconds,
+            exempt: exempt.clone().unwrap_or_else(|| self.recursion.clone()),
+            ..RateSettings::default()
+        }
+    }
+
     /// The block lists that refuse clients.
     #[must_use]
     pub fn refusing_lists(&self) -> Vec<Name> {
@@ -334,6 +400,20 @@ mod tests {
         let text = "# x\nsearch a.b\nnameserver 192.0.2.1\n  nameserver ::1\nnameserver nonsense\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n";
         let expected: Vec<SocketAddr> = ["192.0.2.1:53", "[::1]:53", "192.0.2.2:53"].map(|text| text.parse().unwrap()).into();
         assert_eq!(system_forwarders(text), expected);
+    }
+
+    #[test]
+    fn rates_are_those_of_all_shards() {
+        let rate_limit = RateLimitConfig { responses_per_second: 10, all_per_second: 0, ..RateLimitConfig::default() };
+        let config = DnsConfig { rate_limit, recursion: vec!["192.0.2.0/24".parse().unwrap()], ..DnsConfig::default() };
+        let rates = config.rates(4);
+        assert_eq!((rates.responses_per_second, rates.all_per_second, rates.slip), (3, 0, 2));
+        assert_eq!(rates.exempt, config.recursion);
+        assert_eq!((config.identity("mx.example"), config.check()), (b"mx.example".to_vec(), Ok(())));
+        let silent = DnsConfig { nsid: Some(String::new()), ..DnsConfig::default() };
+        assert!(silent.identity("mx.example").is_empty());
+        let wrong = DnsConfig { nsid: Some("a b".to_owned()), ..DnsConfig::default() };
+        assert!(wrong.check().unwrap_err().contains("dns.nsid"));
     }
 
     #[test]

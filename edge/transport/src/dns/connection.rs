@@ -8,6 +8,7 @@
 //! it. Nothing is read while [`IN_FLIGHT_MAX`] queries are under way or the outbox is full, so a client that asks and does not take costs a
 //! fixed amount.
 
+use super::alias::Flattening;
 use super::replies::{Replies, Way};
 use super::server::DnsServer;
 use crate::Stream;
@@ -124,6 +125,16 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.outbox.in_flight.set(self.outbox.in_flight.get().saturating_sub(1));
         self.outbox.wake();
+    }
+}
+
+/// The way of an answer that comes later; the connection stays for it.
+fn late(outbox: &Rc<Outbox>) -> impl FnOnce(&[u8]) + 'static {
+    let (in_flight, to) = (InFlight::new(outbox), Rc::clone(outbox));
+    move |answer: &[u8]| {
+        let _under_way = &in_flight;
+        // Longer than a length can say it is not.
+        let _ = to.put(answer);
     }
 }
 
@@ -272,13 +283,12 @@ impl Connection<'_> {
                 drop(outbox.put(&self.out));
             }
             Response::Resolve(name, rtype) => {
-                let (in_flight, to) = (InFlight::new(outbox), Rc::clone(outbox));
-                let answer = move |answer: &[u8]| {
-                    let _under_way = &in_flight;
-                    // Longer than a length can say it is not.
-                    let _ = to.put(answer);
-                };
-                self.server.resolve_later(query, Transport::Tcp, name, rtype, answer);
+                self.server.resolve_later(query, Transport::Tcp, name, rtype, late(outbox));
+            }
+            Response::Flatten(target, rtype) => {
+                let (packet, client) = (query.to_vec(), self.client.ip());
+                let flattening = Flattening { packet, transport: Transport::Tcp, client, target, rtype };
+                self.server.flatten_later(flattening, late(outbox));
             }
             kind => {
                 let (in_flight, way) = (InFlight::new(outbox), Way::Connection(Rc::clone(outbox)));

@@ -1,5 +1,6 @@
 //! DNS over sockets: what is configured, what is served on port 53, and the resolver the mail checks ask in process.
 
+mod alias;
 mod clients;
 mod config;
 mod connection;
@@ -19,7 +20,7 @@ mod upstream;
 mod waiting;
 mod watch;
 
-pub use config::{DnsConfig, HostConfig, ResolverMode, ServersConfig};
+pub use config::{DnsConfig, HostConfig, RateLimitConfig, ResolverMode, ServersConfig};
 pub use once::ask_once;
 pub use outside::Trace;
 pub use replies::{Beyond, Replies, Request};

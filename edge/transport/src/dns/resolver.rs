@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::waiting::{Flights, Place, Waiting};
 use postring_dns::record::address;
 use postring_dns::resolver::{
-    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS,
+    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS, TtlRules,
     answer_of_hosted,
 };
 use postring_dns::{Hosted, Name, Rcode, Rtype};
@@ -95,6 +95,11 @@ impl Resolver {
         *self.inner.local.borrow_mut() = LocalZones::new(&config.hosts(), config.local_zones);
         self.inner.outside.configure(config.infrastructure(), config.trust());
         self.inner.outside.upstream().pace().set_interval(Duration::from_micros(config.gather_us));
+    }
+
+    /// Keeps answers by these rules from now on.
+    pub fn keep_by(&self, rules: TtlRules) {
+        self.inner.cache.borrow_mut().set_rules(rules);
     }
 
     /// Takes other zones and lists.

@@ -1,5 +1,6 @@
 //! Port 53 of a shard, over UDP and TCP.
 
+use super::alias::{Flattening, QueryHooks};
 use super::clients::{Admission, Clients};
 use super::connection;
 use super::guard::Guard;
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use postring_dns::cookie::CookieSecrets;
 use postring_dns::query::write_refusal;
 use postring_dns::rate_limit::RateSettings;
+use postring_dns::resolver::Resolved;
 use postring_dns::responder::{Client, Context, Response, Transport, respond, respond_resolved};
 use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::{Cell, RefCell};
@@ -79,13 +81,12 @@ impl DnsServer {
         })
     }
 
-    /// Takes other networks; they have no limit of rates either.
+    /// Takes other networks; rates are [`Self::set_rates`]'.
     pub fn reload(&self, recursion: Vec<IpNet>) {
-        self.guard.set_rates(RateSettings { exempt: recursion.clone(), ..RateSettings::default() });
         *self.recursion.borrow_mut() = recursion;
     }
 
-    /// Limits the rate of responses otherwise; the networks that may use the resolver are no longer exempt of themselves.
+    /// Limits the rate of responses otherwise; the networks that may use the resolver are exempt only if these settings say so.
     pub fn set_rates(&self, settings: RateSettings) {
         self.guard.set_rates(settings);
     }
@@ -130,15 +131,45 @@ impl DnsServer {
 
     fn respond_from(&self, hosted: &Hosted, packet: &[u8], transport: Transport, client: IpAddr, out: &mut Vec<u8>) -> Response {
         self.queries.set(self.queries.get() + 1);
-        let identity = self.identity.borrow();
-        let context = Context { identity: &identity, hooks: Some(&self.guard), addresses: false };
-        let response = respond(&context, hosted, packet, Client { address: client, transport }, self.may_recurse(client), out);
+        let client = Client { address: client, transport };
+        let response = self.respond_with(hosted, packet, client, None, out);
         match response {
-            Response::Ready | Response::Drop | Response::Resolve(..) => response,
+            Response::Ready | Response::Drop | Response::Resolve(..) | Response::Flatten(..) => response,
             beyond if self.beyond.borrow().is_some() => beyond,
             Response::Notify { .. } | Response::Update { .. } => refuse(packet, Rcode::NOTIMP, out),
             Response::Transfer { .. } | Response::Signed => refuse(packet, Rcode::REFUSED, out),
         }
+    }
+
+    fn respond_with(
+        &self,
+        hosted: &Hosted,
+        packet: &[u8],
+        client: Client,
+        found: Option<&(Name, Rtype, Resolved)>,
+        out: &mut Vec<u8>,
+    ) -> Response {
+        let identity = self.identity.borrow();
+        let hooks = QueryHooks { guard: &self.guard, resolver: &self.resolver, found };
+        let context = Context { identity: &identity, hooks: Some(&hooks), addresses: false };
+        respond(&context, hosted, packet, client, self.may_recurse(client.address), out)
+    }
+
+    /// Answers a query again, now that the addresses of an ALIAS' target are found.
+    pub(super) fn respond_flattened(
+        &self,
+        packet: &[u8],
+        transport: Transport,
+        address: IpAddr,
+        found: &(Name, Rtype, Resolved),
+        out: &mut Vec<u8>,
+    ) -> Response {
+        self.guard.tick();
+        self.respond_with(&self.resolver.hosted(), packet, Client { address, transport }, Some(found), out)
+    }
+
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// Answers datagrams until the executor ends.
@@ -176,16 +207,34 @@ impl DnsServer {
         rtype: Rtype,
         answer: impl FnOnce(&[u8]) + 'static,
     ) {
-        if self.resolving.get() >= RESOLVING_MAX {
-            return;
-        }
-        self.resolving.set(self.resolving.get() + 1);
-        let (server, query) = (Rc::clone(self), packet.to_vec());
-        glommio::spawn_local(async move {
+        let query = packet.to_vec();
+        self.work(async move |server| {
             let resolved = server.resolver.lookup_with(&name, rtype, Lookup::of_query(&query)).await;
             let mut out = Vec::with_capacity(512);
             respond_resolved(&query, &resolved, transport, &mut out);
             answer(&out);
+        });
+    }
+
+    /// Hands the answer to `answer`, once the addresses of an ALIAS' target are known.
+    pub(super) fn flatten_later(self: &Rc<Self>, flattening: Flattening, answer: impl FnOnce(&[u8]) + 'static) {
+        self.work(async move |server| {
+            let out = flattening.finish(&server).await;
+            if !out.is_empty() {
+                answer(&out);
+            }
+        });
+    }
+
+    /// Does what takes the resolver as a task of its own, if there are not too many.
+    fn work(self: &Rc<Self>, work: impl AsyncFnOnce(Rc<Self>) + 'static) {
+        if self.resolving.get() >= RESOLVING_MAX {
+            return;
+        }
+        self.resolving.set(self.resolving.get() + 1);
+        let server = Rc::clone(self);
+        glommio::spawn_local(async move {
+            work(Rc::clone(&server)).await;
             server.resolving.set(server.resolving.get().saturating_sub(1));
         })
         .detach();
@@ -283,6 +332,17 @@ struct Answering {
     hosted: Arc<Hosted>,
 }
 
+impl Answering {
+    /// The way of an answer that does not leave with its batch.
+    fn late(&self, origin: Origin) -> impl FnOnce(&[u8]) + 'static {
+        let (server, socket) = (Rc::clone(&self.server), Rc::clone(&self.socket));
+        move |answer: &[u8]| match send_one(socket.as_fd(), &origin, answer) {
+            Ok(()) => server.count_answers(1),
+            Err(error) => tracing::debug!(client = ?origin.sender(), "a DNS answer could not be sent: {error}"),
+        }
+    }
+}
+
 impl Datagrams for Answering {
     fn begin(&mut self) {
         self.server.guard.tick();
@@ -297,12 +357,13 @@ impl Datagrams for Answering {
             Response::Resolve(name, rtype) if self.server.resolve_now(packet, Transport::Udp, &name, rtype, out) => {}
             Response::Resolve(name, rtype) => {
                 out.clear();
-                let (server, socket, origin) = (Rc::clone(&self.server), Rc::clone(&self.socket), *origin);
-                let answer = move |answer: &[u8]| match send_one(socket.as_fd(), &origin, answer) {
-                    Ok(()) => server.count_answers(1),
-                    Err(error) => tracing::debug!(client = ?origin.sender(), "a DNS answer could not be sent: {error}"),
-                };
-                self.server.resolve_later(packet, Transport::Udp, name, rtype, answer);
+                self.server.resolve_later(packet, Transport::Udp, name, rtype, self.late(*origin));
+            }
+            Response::Flatten(target, rtype) => {
+                out.clear();
+                let (packet, client) = (packet.to_vec(), client.ip());
+                let flattening = Flattening { packet, transport: Transport::Udp, client, target, rtype };
+                self.server.flatten_later(flattening, self.late(*origin));
             }
             kind => {
                 out.clear();

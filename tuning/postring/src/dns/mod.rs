@@ -1,4 +1,4 @@
-//! `postring dns` and `postring block`: questions, zones, the cache, and entries of block lists.
+//! `postring dns` and `postring block`: questions, zones, the cache, cookies, and entries of block lists.
 
 mod block;
 mod query;
@@ -6,7 +6,7 @@ mod zone;
 
 pub use block::run as block;
 
-use crate::cli::{CacheAction, DnsAction};
+use crate::cli::{CacheAction, CookieAction, DnsAction};
 use crate::config::Config;
 use crate::supervisor;
 use serde_json::Value;
@@ -17,6 +17,11 @@ pub fn run(action: DnsAction, load: impl FnOnce() -> Result<Config, String>) -> 
         DnsAction::Query(question) => query::run(&question, load),
         DnsAction::Zone { action } => zone::run(&action, load),
         DnsAction::Cache { action } => cache(&action, &load()?),
+        DnsAction::Cookie { action: CookieAction::Roll } => {
+            let rolled = ask(&load()?, &["dns", "cookie", "roll"])?;
+            println!("Cookies are made with another secret now; {} has it and the one before.", rolled["file"]);
+            Ok(())
+        }
     }
 }
 

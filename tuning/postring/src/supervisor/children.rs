@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::plan::Plan;
 use postring_control::stats::StatsReader;
 use postring_control::{
-    Access, Counter, Endpoint, FromChild, Gauge, Launch, ListenerSpec, Role, StatsPage, ToChild, User, socket,
+    Access, Counter, Endpoint, FromChild, Gauge, Launch, ListCount, ListenerSpec, Role, StatsPage, ToChild, User, socket,
 };
 use postring_edge::config::{EdgeLaunch, TlsMaterial};
 use postring_ring::{Doorbell, DoorbellButton};
@@ -452,6 +452,13 @@ impl Children {
         })
     }
 
+    /// The block lists asked by DNS, in the order of their counts.
+    fn dnsbl_zones(&self) -> Vec<&str> {
+        let edge = self.all.iter().find(|(key, _)| key.role == Role::Edge);
+        let lists = edge.and_then(|(_, one)| one.config.pointer("/policy/dnsbl")?.as_array());
+        lists.into_iter().flatten().map(|list| list.get("zone").and_then(serde_json::Value::as_str).unwrap_or_default()).collect()
+    }
+
     pub fn status(&self, plan: &Plan) -> serde_json::Value {
         let roles: Vec<serde_json::Value> = self
             .all
@@ -477,7 +484,22 @@ impl Children {
             let sum: u64 = self.shards().map(|(_, stats)| stats.gauge(*gauge)).sum();
             totals.insert(gauge.name().to_owned(), sum.into());
         }
+        let lists: Vec<serde_json::Value> = self
+            .dnsbl_zones()
+            .into_iter()
+            .enumerate()
+            .map(|(at, zone)| {
+                let mut counts = serde_json::Map::new();
+                counts.insert("zone".to_owned(), zone.into());
+                for count in ListCount::ALL {
+                    let sum: u64 = self.shards().map(|(_, stats)| stats.list(at, *count)).sum();
+                    counts.insert(count.name().to_owned(), sum.into());
+                }
+                counts.into()
+            })
+            .collect();
         serde_json::json!({
+            "dnsbl": lists,
             "ready": self.all_ready(),
             "plan": { "edge": plan.edge, "scan": plan.scan, "store": plan.store, "send": plan.send },
             "roles": roles,
@@ -500,6 +522,16 @@ impl Children {
         }
         for gauge in Gauge::ALL {
             family(gauge.name(), gauge.help(), "gauge", &|stats| stats.gauge(*gauge));
+        }
+        for count in ListCount::ALL {
+            let (name, help) = (count.name(), count.help());
+            let _ = writeln!(text, "# HELP postring_{name} {help}\n# TYPE postring_{name} counter");
+            for (at, zone) in self.dnsbl_zones().into_iter().enumerate() {
+                for (endpoint, stats) in self.shards().filter(|(endpoint, _)| endpoint.role == Role::Edge) {
+                    let value = stats.list(at, *count);
+                    let _ = writeln!(text, "postring_{name}{{zone=\"{zone}\",shard=\"{}\"}} {value}", endpoint.shard);
+                }
+            }
         }
         text
     }

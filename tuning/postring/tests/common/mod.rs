@@ -271,6 +271,17 @@ impl Smtp {
     }
 }
 
+/// What the status page's server answers.
+pub fn http(system: &System, path: &str) -> String {
+    use std::io::Read;
+    let mut stream = TcpStream::connect(("127.0.0.1", system.base + 80)).unwrap();
+    stream.set_read_timeout(Some(WAIT)).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 /// A message as it goes over the wire: CRLF, dots stuffed, the terminator.
 pub fn wire(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + message.len() / 20);
