@@ -14,7 +14,7 @@ use postring_handoff::Receipt;
 use postring_mail::envelope::MessageId;
 use postring_mail::limits::{REPLY_TAKEN_WAIT_MS, SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
 use postring_ring::Slot;
-use postring_smtp::{BodyProgress, Client, Protocol, Question, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
+use postring_smtp::{Answer, BodyProgress, Client, Protocol, Question, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
 use postring_transport::{Registered, Stream};
 use std::io;
 use std::rc::Rc;
@@ -48,11 +48,8 @@ struct Connection {
 
 /// Serves a client until it or we have had enough.
 pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, config: Arc<ServerConfig>) {
-    // Of our users and of the server that delivers to us nobody is asked.
-    let (reverse, check) = match config.protocol {
-        Protocol::Smtp => (ReverseName::look_up(&shard, client.address), Check::begin(&shard, client.address)),
-        Protocol::Submission | Protocol::Submissions | Protocol::Lmtp => (ReverseName::default(), Check::default()),
-    };
+    let reverse =
+        if config.protocol == Protocol::Smtp { ReverseName::look_up(&shard, client.address) } else { ReverseName::default() };
     let session = Session::new(config, client, shard.now());
     let registered = shard.hangups().register(&stream);
     let mut connection = Connection {
@@ -61,7 +58,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         session,
         stream,
         reverse,
-        check,
+        check: Check::default(),
         out: Vec::new(),
         ahead: Vec::new(),
         slot: None,
@@ -131,6 +128,14 @@ impl Connection {
                 let answer = match question {
                     Question::Authenticate { name, password } => {
                         Box::pin(questions::authenticate(&self.shard, name, password)).await
+                    }
+                    Question::Connect => {
+                        let answer = questions::answer(&self.shard, &self.session, &question);
+                        // No list is asked of those who are sent away, nor of our users or the server that delivers to us.
+                        if answer == Answer::Welcome && self.session.config().protocol == Protocol::Smtp {
+                            self.check = Check::begin(&self.shard, self.session.client().address);
+                        }
+                        answer
                     }
                     Question::Recipient { address } => {
                         questions::recipient(&self.shard, &self.session, &self.check, &address).await

@@ -64,13 +64,26 @@ fn admit(shard: &Shard, client: IpAddr, protocol: Protocol) -> Answer {
     }
     // Our users come from anywhere and prove who they are; only other servers must be of good repute.
     if protocol == Protocol::Smtp
-        && let Some(reply) = shard.blocked(client)
+        && let Some(reply) = blocked(shard, client)
     {
         shard.stats().add(Counter::BlockListHits, 1);
         tracing::info!(target: "mail", %client, "{reply}");
         return Answer::Refused(reply);
     }
     Answer::Welcome
+}
+
+/// The refusal of a client that one of our lists names. Costs a binary search a list; allocates on a hit only.
+fn blocked(shard: &Shard, client: IpAddr) -> Option<Reply> {
+    let hosted = shard.resolver().hosted();
+    shard.refusing().iter().find_map(|origin| {
+        let listing = hosted.list(origin)?.listed_address(client)?;
+        let list = origin.to_string();
+        let text = format!("Client [{client}] is blocked by {}: {}", list.trim_end_matches('.'), listing.text());
+        //= RFC 5321 section 3.1
+        //# a 554 response MAY be given in the initial connection opening message instead of the 220
+        Some(Reply::with_text(554, 7, 1, text))
+    })
 }
 
 fn split(address: &str) -> (&str, &str) {

@@ -12,13 +12,13 @@ use postring_dns::Name;
 use postring_dns::cookie::CookieSecrets;
 use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
-use postring_mail::{Now, Reply, slot};
+use postring_mail::{Now, slot};
 use postring_ring::{Arena, Slot};
 use postring_smtp::{Client, ServerConfig};
 use postring_transport::dns::{Beyond, DnsServer, Resolver};
 use postring_transport::{Doorbell, Hangups, Stream};
 use postring_zones::{Handle, Served};
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -188,17 +188,9 @@ impl Shard {
         Rc::clone(&self.dns)
     }
 
-    /// The refusal of a client that one of our lists names. Costs a binary search a list; allocates on a hit only.
-    pub(crate) fn blocked(&self, client: IpAddr) -> Option<Reply> {
-        let hosted = self.resolver.hosted();
-        self.refusing.borrow().iter().find_map(|origin| {
-            let listing = hosted.list(origin)?.listed_address(client)?;
-            let list = origin.to_string();
-            let text = format!("Client [{client}] is blocked by {}: {}", list.trim_end_matches('.'), listing.text());
-            //= RFC 5321 section 3.1
-            //# a 554 response MAY be given in the initial connection opening message instead of the 220
-            Some(Reply::with_text(554, 7, 1, text))
-        })
+    /// The block lists that refuse clients at connect.
+    pub(crate) fn refusing(&self) -> Ref<'_, Vec<Name>> {
+        self.refusing.borrow()
     }
 
     pub(crate) fn lists(&self) -> Rc<Lists> {

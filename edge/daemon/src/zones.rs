@@ -7,13 +7,15 @@ use postring_control::ShardSpeaker;
 use postring_dns::list::{BlockList, Part};
 use postring_dns::query::QueryView;
 use postring_dns::record::Record;
-use postring_dns::responder::{self, Client, Context, Response, Transport};
+use postring_dns::resolver::Resolved;
+use postring_dns::responder::{self, Admission, Client, Context, CookieVerdict, Hooks, Response, Said, Transport};
 use postring_dns::transfer::{RecordRef, TransferRequest, outgoing, write_transfer_refusal};
 use postring_dns::tsig::{Check, Signer};
 use postring_dns::zone::Zone;
 use postring_dns::{Name, Rcode, Rtype, Service};
 use postring_transport::dns::{Beyond, Replies, Request, Resolver};
 use postring_zones::{Handle, Served};
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
@@ -137,7 +139,13 @@ async fn signed(served: &Served, resolver: &Resolver, request: &Request, replies
     }
     let client = Client { address: request.client.ip(), transport: request.transport };
     // What needs the resolver is not answered to signed queries: a key is for zones.
-    match responder::respond(&Context::default(), &served.hosted, &bare, client, false, &mut out) {
+    let mut response = responder::respond(&Context::default(), &served.hosted, &bare, client, false, &mut out);
+    if let Response::Flatten(target, rtype) = response {
+        let found = Found(resolver.lookup(&target, rtype).await);
+        let context = Context { hooks: Some(&found), ..Context::default() };
+        response = responder::respond(&context, &served.hosted, &bare, client, false, &mut out);
+    }
+    match response {
         Response::Ready => {
             let limit = match request.transport {
                 Transport::Udp => query.edns.map_or(512, |edns| usize::from(edns.payload_bytes).min(UDP_BYTES)),
@@ -158,6 +166,23 @@ async fn signed(served: &Served, resolver: &Resolver, request: &Request, replies
             write_transfer_refusal(&request.packet, Rcode::REFUSED, Some(signer), now, &mut out);
             reply(replies, &out).await;
         }
+    }
+}
+
+/// What the target of an ALIAS has, for a query whose client has proven itself: no cookies and no rates.
+struct Found(Resolved);
+
+impl Hooks for Found {
+    fn cookie(&self, _: Client, _: &[u8]) -> CookieVerdict {
+        CookieVerdict::Unproven(SmallVec::new())
+    }
+
+    fn admit(&self, _: Client, _: &Said<'_>) -> Admission {
+        Admission::Answer
+    }
+
+    fn addresses_of(&self, _: &Name, _: Rtype) -> Option<Resolved> {
+        Some(self.0.clone())
     }
 }
 

@@ -42,7 +42,10 @@ fn the_apex_has_the_addresses_of_its_target() {
     upstream.up();
 
     let mut system = System::init();
-    let mut config = format!("\n[dns]\nforwarders = [\"127.0.0.1:{}\"]\n", upstream.base + 53);
+    let mut config = format!(
+        "\n[dns]\nforwarders = [\"127.0.0.1:{}\"]\n\n[[dns.key]]\nname = \"k\"\nsecret = \"MDEyMzQ1Njc4OWFiY2RlZg==\"\n",
+        upstream.base + 53
+    );
     for (name, target, dnssec) in [
         ("plain.example", "web.cdn.example.", "off"),
         ("nsec.example", "web.cdn.example.", "nsec"),
@@ -83,6 +86,8 @@ fn the_apex_has_the_addresses_of_its_target() {
     if !interop() {
         return;
     }
+    let by_key = dig(&system, &["-y", "hmac-sha256:k:MDEyMzQ1Njc4OWFiY2RlZg==", "plain.example", "A"]);
+    assert!(by_key.contains("192.0.2.7") && by_key.contains("status: NOERROR"), "{by_key}");
     // What is signed for the moment, and what a secondary is given, is good for others.
     let keys = postring(&["dns", "zone", "keys", "four.example", "--config", &system.config()]);
     assert!(keys.status.success());

@@ -123,6 +123,13 @@ fn listed_clients_are_refused_at_the_recipient_and_nobody_else_is() {
     }
     let metrics = common::http(&system, "/metrics");
     assert!(metrics.contains("postring_dnsbl_listed_total{zone=\"bad.example\",shard=\"0\"}"), "{metrics}");
+
+    // A reload takes other lists, which are probed before anybody is judged by them.
+    let before = std::fs::read_to_string(system.config()).unwrap();
+    std::fs::write(system.config(), before.replace("weight = -4", "weight = 8")).unwrap();
+    assert!(common::postring(&["reload", "--config", &system.config()]).status.success());
+    let expected = "554 5.7.1 [127.0.66.7] stands in bad.example, good.example";
+    system.wait("the reload", || recipient(&system, "127.0.66.7", "alice").trim_end() == expected);
 }
 
 #[test]
