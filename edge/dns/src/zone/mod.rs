@@ -12,6 +12,7 @@
 
 mod answer;
 mod build;
+mod carry;
 mod chain;
 mod file;
 mod generate;

@@ -252,6 +252,9 @@ impl Keeper {
 
     fn publish_changes(&mut self) {
         if std::mem::take(&mut self.is_changed) {
+            if let Err(error) = self.state.mark() {
+                tracing::warn!("other roles do not see that a zone has changed: {error}");
+            }
             (self.publish)(Arc::new(self.served.clone()));
         }
     }
@@ -299,7 +302,7 @@ impl Keeper {
                 same.push(origin);
                 continue;
             }
-            match Kept::load(&origin, &kind, &self.state, &mut self.blocks, now) {
+            match Kept::load(&origin, &kind, self.kept.get(&origin), &self.state, &mut self.blocks, now) {
                 Ok(kept) => loaded.push(kept),
                 Err(error) => {
                     errors.push(format!("{origin} is not served: {error}"));
@@ -427,7 +430,7 @@ fn check_template(template: &str, config: &ZonesConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// Loads everything once and gives what would be served; what `postring check` judges and roles without a keeper use.
+/// Loads everything once and gives what would be served: what `postring check` judges. Changes nothing.
 ///
 /// # Errors
 /// The first thing that is wrong, with file and line.
@@ -453,21 +456,6 @@ pub fn check(config: &ZonesConfig, state: &State) -> Result<Hosted, String> {
         hosted.put(&origin, Some(Arc::new(service)));
     }
     Ok(hosted)
-}
-
-/// The primaries' zones alone, as their files say, for a role that resolves names and serves none: what it finds here it needs not ask. Gives
-/// what is wrong beside it.
-#[must_use]
-pub fn primaries(config: &ZonesConfig) -> (Hosted, Vec<String>) {
-    let (mut hosted, mut wrong) = (Hosted::default(), Vec::new());
-    for zone in &config.zone {
-        let (Some(path), Ok(origin)) = (&zone.file, Name::absolute(&zone.name)) else { continue };
-        match crate::source::zone_file(&origin, path, &mut |_| {}) {
-            Ok(read) => hosted.put(&origin, Some(Arc::new(Service::Zone(read)))),
-            Err(error) => wrong.push(error),
-        }
-    }
-    (hosted, wrong)
 }
 
 /// For [`Stamp`]: the files of a service.
