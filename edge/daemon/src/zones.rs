@@ -17,11 +17,14 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Records of a block list that is copied: all are made before the first is sent. Longer ones are copied as files.
 const LIST_RECORDS_MAX: usize = 3_000_000;
+/// Time the keeper of zones gives the shards to take what it publishes.
+const TAKE_WAIT: Duration = Duration::from_secs(1);
 /// Octets that stay for the records of a signed answer over UDP.
 const UDP_BYTES: usize = 1232;
 
@@ -38,17 +41,26 @@ struct Published {
 }
 
 impl Publisher {
+    /// Comes back when all shards serve it, or after [`TAKE_WAIT`]: what is acknowledged to a client, and told to secondaries, is served.
     pub(crate) fn publish(&self, served: Arc<Served>) {
+        let (taken, all_taken) = mpsc::channel();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(&served))));
+        inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(&served), Some(taken.clone()))));
         inner.newest = Some(served);
+        let (shards, until) = (inner.shards.len(), Instant::now() + TAKE_WAIT);
+        drop((inner, taken));
+        for _ in 0..shards {
+            if all_taken.recv_timeout(until.saturating_duration_since(Instant::now())) == Err(RecvTimeoutError::Timeout) {
+                return tracing::warn!("a shard is busy and serves changed zones a little later");
+            }
+        }
     }
 
     pub(crate) fn begin(&self, shards: Vec<ShardSpeaker<Event>>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.shards = shards;
         if let Some(served) = &inner.newest {
-            inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(served))));
+            inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(served), None)));
         }
     }
 }
@@ -177,7 +189,7 @@ async fn transfer(served: &Served, zone: &Name, request: &Request, signer: Optio
         write_transfer_refusal(&request.packet, refusal.unwrap_or(Rcode::SERVFAIL), signer, now, &mut out);
         return reply(replies, &out).await;
     };
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let sent = match &*service {
         Service::Zone(zone) => {
             let history = served.rules(zone.origin()).and_then(|rules| rules.history.clone());

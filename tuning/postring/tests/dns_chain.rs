@@ -5,7 +5,7 @@
 mod common;
 
 use common::System;
-use common::dns::{Answer, ask};
+use common::dns::{Answer, ask, ds_of};
 use postring_dns::{Rcode, Rtype};
 
 const CHILD: &str =
@@ -19,14 +19,6 @@ const CHILDREN: [(&str, &str); 5] = [
     ("unhooked", "dnssec = \"nsec\""),
     ("plain", ""),
 ];
-
-/// The DS records a zone's keys have, as the command for the registrar prints them.
-fn ds_of(system: &System, zone: &str) -> Vec<String> {
-    let status = system.run(&["dns", "zone", "keys", zone]);
-    let lines: Vec<String> = status.lines().map(str::trim).filter(|line| line.contains(" IN DS ")).map(str::to_owned).collect();
-    assert!(!lines.is_empty(), "{status}");
-    lines
-}
 
 /// Another digest of the same length: the last digit is another.
 fn spoil(ds: &str) -> String {
@@ -53,8 +45,8 @@ fn primary() -> System {
         system.append_config(&format!("\n[[dns.zone]]\nname = \"{zone}\"\nfile = \"dns/{zone}.zone\"\n{signing}\n"));
     }
     system.up();
-    let mut ds: Vec<String> = ["signed", "hashed"].iter().flat_map(|zone| ds_of(&system, zone)).collect();
-    ds.extend(ds_of(&system, "bogus").iter().map(|ds| spoil(ds)));
+    let mut ds: Vec<String> = ["signed", "hashed"].iter().flat_map(|zone| ds_of(system.dns(), zone)).collect();
+    ds.extend(ds_of(system.dns(), "bogus").iter().map(|ds| spoil(ds)));
     system.write_dns("root.zone", &root(2, &ds));
     system.run(&["dns", "zone", "reload", "."]);
     system
@@ -99,7 +91,7 @@ fn ask_each_way(resolver: &System, name: &str, rtype: Rtype, rcode: Rcode, secur
 #[test]
 fn a_chain_of_trust_from_our_own_root() {
     let primary = primary();
-    let anchors = ds_of(&primary, ".");
+    let anchors = ds_of(primary.dns(), ".");
     let resolver = resolver(&primary, &anchors);
     for zone in ["signed", "hashed"] {
         let name = |label: &str| format!("{label}.{zone}");
@@ -152,7 +144,7 @@ fn a_chain_of_trust_from_our_own_root() {
 #[test]
 fn another_anchor_makes_everything_bogus_until_it_is_put_right() {
     let primary = primary();
-    let right = ds_of(&primary, ".");
+    let right = ds_of(primary.dns(), ".");
     let wrong: Vec<String> = right.iter().map(|ds| spoil(ds)).collect();
     let resolver = resolver(&primary, &wrong);
     for name in ["www.signed", "www.plain", "nowhere"] {

@@ -102,7 +102,7 @@ impl Handle {
     }
 }
 
-/// Publishes to all shards.
+/// Publishes to all shards; comes back when they serve it, but for one that is too busy to say so.
 pub type Publish = Box<dyn Fn(Arc<Served>) + Send>;
 
 struct Keeper {
@@ -182,8 +182,9 @@ impl Keeper {
                 self.tick();
                 tick_at = Instant::now() + TICK;
             }
-            self.start_jobs();
+            // In this order: who is told of a version asks for it at once.
             self.publish_changes();
+            self.start_jobs();
         }
     }
 

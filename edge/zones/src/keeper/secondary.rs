@@ -54,6 +54,7 @@ impl Keeper {
                 let Some(secondary) = self.kept.get_mut(&origin).and_then(|kept| kept.secondary.as_mut()) else { return };
                 match result {
                     Ok(serial) => {
+                        tracing::debug!("{origin}: {primary} has version {serial}, we {:?}", secondary.serial());
                         let newest = secondary.serial() == Some(serial);
                         secondary.handle_soa(serial, now, random());
                         if newest {

@@ -1,6 +1,7 @@
 //! A DNS client for tests: one question, one answer, and dynamic updates.
 
 use super::WAIT;
+use postring_dns::dnssec::digest::{DigestType, ds_rdata};
 use postring_dns::message::ResponseView;
 use postring_dns::record::{Record, rdata_text};
 use postring_dns::tsig::{Key, sign_request};
@@ -108,6 +109,19 @@ fn over_tcp(server: SocketAddr, packet: &[u8]) -> Vec<u8> {
 pub fn serial(server: SocketAddr, zone: &str) -> Option<u32> {
     let answer = ask(server, zone, Rtype::SOA, "");
     answer.data(Rtype::SOA).first()?.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
+/// The DS records of a zone's keys, as they stand in a zone file: what a registrar would be given when the time has come.
+pub fn ds_of(server: SocketAddr, zone: &str) -> Vec<String> {
+    let zone = Name::absolute(zone).unwrap();
+    let keys = ask(server, &zone.to_string(), Rtype::DNSKEY, "do").view.answer;
+    let keys = keys.iter().filter(|key| key.rtype == Rtype::DNSKEY);
+    let ds: Vec<String> = keys
+        .map(|key| ds_rdata(zone.wire(), &key.rdata, DigestType::SHA256).unwrap())
+        .map(|ds| format!("{zone} IN DS {}", rdata_text(Rtype::DS, &ds)))
+        .collect();
+    assert!(!ds.is_empty(), "{zone} has no keys");
+    ds
 }
 
 /// Adds one TXT record to a zone, see [`add`].
