@@ -120,7 +120,8 @@ impl Keeper {
         });
         match taken {
             Ok((zone, steps)) => {
-                tracing::info!("{origin}: version {} came from {primary}, {} records", zone.serial(), zone.record_count());
+                let how = if steps.is_some() { "by differences" } else { "whole" };
+                tracing::info!("{origin}: version {} came from {primary} {how}, {} records", zone.serial(), zone.record_count());
                 self.take_copy(origin, zone, steps, now);
             }
             Err(failure) => {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
 pub mod dns;
+pub mod peers;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +20,7 @@ pub fn postring(arguments: &[&str]) -> Output {
 }
 
 /// A base whose ports nobody uses now.
-fn port_base() -> u16 {
+pub fn port_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 200) as u16;
     loop {
