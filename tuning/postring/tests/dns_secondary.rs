@@ -115,6 +115,10 @@ fn mail_goes_where_changed_and_copied_zones_say() {
             "\n[dns]\nforwarders = []\n\n[send]\nport = {}\nloopback = true\nretry_seconds_min = 1\nretry_seconds_max = 2\n",
             sink.base + 25
         ));
+        // Role send is another user then, and reads what role edge keeps.
+        if rustix::process::geteuid().is_root() {
+            system.append_config(common::USERS);
+        }
     }
     primary.write_dns("moving.example.zone", &format!("{ZONE}@ MX 10 nobody\nnobody A 127.0.0.9\n"));
     secondary.up();

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub const WAIT: Duration = Duration::from_secs(60);
+/// Each process its own user, as root alone can have it. Numbers nobody has: nothing is added to the machine's users.
+pub const USERS: &str =
+    "\n[users]\nmode = \"required\"\nedge = \"64001\"\nscan = \"64002\"\nstore = \"64003\"\nsend = \"64004\"\n";
 
 pub fn postring(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_postring")).args(arguments).stdin(Stdio::null()).output().unwrap()
