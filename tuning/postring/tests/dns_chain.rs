@@ -158,3 +158,30 @@ fn another_anchor_makes_everything_bogus_until_it_is_put_right() {
     resolver.wait("trust in the right anchor", || ask(resolver.dns(), "www.signed", Rtype::A, "ad").authentic);
     assert_eq!(ask(resolver.dns(), "www.plain", Rtype::A, "").rcode(), Rcode::NOERROR);
 }
+
+/// A third one validates what a forwarder finds, which is asked with CD and so hides nothing behind its own judgement.
+#[test]
+fn a_forwarder_is_asked_for_everything_and_believed_in_nothing() {
+    let primary = primary();
+    let anchors = ds_of(primary.dns(), ".");
+    let resolver = resolver(&primary, &anchors);
+    let mut system = System::init_domain("forwarding.example");
+    let forwarder = resolver.dns();
+    system.append_config(&format!("\n[dns]\nforwarders = [\"{forwarder}\"]\nvalidate = true\ntrust_anchors = {anchors:?}\n"));
+    system.up();
+    for zone in ["signed", "hashed"] {
+        for (label, rtype, rcode) in [
+            ("www", Rtype::A, Rcode::NOERROR),
+            ("any.wild", Rtype::A, Rcode::NOERROR),
+            ("www", Rtype::MX, Rcode::NOERROR),
+            ("none", Rtype::A, Rcode::NXDOMAIN),
+        ] {
+            ask_each_way(&system, &format!("{label}.{zone}"), rtype, rcode, true);
+        }
+    }
+    let answer = ask(system.dns(), "www.plain", Rtype::A, "do");
+    assert_eq!((answer.rcode(), answer.authentic), (Rcode::NOERROR, false), "{answer:?}");
+    let answer = ask(system.dns(), "www.bogus", Rtype::A, "do");
+    assert_eq!(answer.rcode(), Rcode::SERVFAIL, "{answer:?}");
+    assert_eq!(ask(system.dns(), "www.bogus", Rtype::A, "do cd").data(Rtype::A), ["192.0.2.1"]);
+}

@@ -78,6 +78,9 @@ fn a_secondary_follows_over_restarts() {
     let signed = |system: &System| ask(system.dns(), "www.signed.example", Rtype::A, "do").data(Rtype::RRSIG);
     assert_eq!(signed(&secondary), signed(&primary));
     assert_eq!(signed(&secondary).len(), 1);
+    let denied = |system: &System| ask(system.dns(), "none.signed.example", Rtype::A, "do").authority(Rtype::NSEC3);
+    assert_eq!(denied(&secondary), denied(&primary));
+    assert!(denied(&secondary).len() >= 2, "{:?}", denied(&secondary));
 
     // The primary is gone, and the secondary starts again: it has its copies.
     primary.down();
