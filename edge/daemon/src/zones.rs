@@ -261,3 +261,36 @@ fn list_part(list: &BlockList, part: Part, records: &mut Vec<Record>) -> Option<
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postring_control::{Role, Shards};
+    use postring_ring::Doorbell;
+
+    #[test]
+    fn what_is_published_is_served_by_every_shard_before_it_is_said() {
+        let (mut shards, publisher) = (Shards::new(Role::Edge), Arc::new(Publisher::default()));
+        // Before there are shards nobody is waited for.
+        publisher.publish(Arc::default());
+        let (events, receiver) = mpsc::channel();
+        let (_bell, button) = Doorbell::pair().unwrap();
+        shards.add(0, events, button, std::thread::spawn(|| {}));
+        publisher.begin(shards.speakers().unwrap());
+        assert!(matches!(receiver.recv(), Ok(Event::Served(_, None))), "what was published before");
+
+        let publishing = std::thread::spawn({
+            let publisher = Arc::clone(&publisher);
+            move || publisher.publish(Arc::default())
+        });
+        let Ok(Event::Served(_, Some(taken))) = receiver.recv() else { panic!("not what was published") };
+        std::thread::sleep(TAKE_WAIT / 50);
+        assert!(!publishing.is_finished());
+        taken.send(()).unwrap();
+        drop(taken);
+        publishing.join().unwrap();
+        // A shard that has ended is not waited for.
+        drop(receiver);
+        publisher.publish(Arc::default());
+    }
+}
