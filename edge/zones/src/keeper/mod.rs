@@ -12,6 +12,7 @@
 mod block;
 mod change;
 mod domains;
+mod jobs;
 mod kept;
 mod network;
 mod operator;
@@ -23,13 +24,14 @@ use crate::source::Stamp;
 use crate::state::State;
 use crate::template;
 use domains::check_template;
+use jobs::Jobs;
 use kept::{Kept, Kind};
-use network::{Done, Job};
+use network::Done;
 use postring_directory::Snapshot;
 use postring_dns::Hosted;
 use postring_dns::name::Name;
 use postring_dns::tsig::{Key, KeyRing};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,10 +40,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often timers are looked at: those of DNS count seconds.
 const TICK: Duration = Duration::from_secs(1);
-/// Network jobs at once; more wait.
-const JOBS_MAX: usize = 16;
-/// Network jobs that wait; more are tried again by their zone's own timer.
-const JOBS_WAITING_MAX: usize = 100_000;
 
 /// What an operator's command gets.
 pub type Answer = Result<serde_json::Value, String>;
@@ -118,8 +116,7 @@ struct Keeper {
     is_changed: bool,
     publish: Publish,
     orders: Sender<Order>,
-    jobs_running: usize,
-    jobs_waiting: VecDeque<Job>,
+    jobs: Jobs,
     blocks: block::Blocks,
     begun: (Instant, u64),
 }
@@ -143,8 +140,7 @@ pub fn start(config: ZonesConfig, data: &Path, publish: Publish) -> Result<(Hand
         is_changed: false,
         publish,
         orders: orders.clone(),
-        jobs_running: 0,
-        jobs_waiting: VecDeque::new(),
+        jobs: Jobs::default(),
         blocks: block::Blocks::default(),
         begun: (Instant::now(), unix),
     };
@@ -185,7 +181,7 @@ impl Keeper {
             }
             // In this order: who is told of a version asks for it at once.
             self.publish_changes();
-            self.start_jobs();
+            self.jobs.start(&self.orders);
         }
     }
 
@@ -214,7 +210,7 @@ impl Keeper {
                 let _ = answer.send(result);
             }
             Order::Done(done) => {
-                self.jobs_running = self.jobs_running.saturating_sub(1);
+                self.jobs.handle_end(matches!(done, Done::Notify { .. }));
                 self.handle_done(done);
             }
         }
@@ -223,32 +219,11 @@ impl Keeper {
     fn tick(&mut self) {
         let now = self.now();
         self.blocks.tick(&self.state, now);
+        self.jobs.tick(now);
         let origins: Vec<Name> = self.kept.keys().cloned().collect();
         for origin in origins {
             self.poll_secondary(&origin, now);
             self.sign_if_due(&origin, now);
-        }
-    }
-
-    fn start_jobs(&mut self) {
-        while self.jobs_running < JOBS_MAX
-            && let Some(job) = self.jobs_waiting.pop_front()
-        {
-            let orders = self.orders.clone();
-            let run = move || {
-                // A keeper that has ended needs no result.
-                let _ = orders.send(Order::Done(job.run()));
-            };
-            match std::thread::Builder::new().name("zones-net".to_owned()).spawn(run) {
-                Ok(_) => self.jobs_running += 1,
-                Err(error) => tracing::error!("no thread for another server: {error}"),
-            }
-        }
-    }
-
-    fn queue(&mut self, job: Job) {
-        if self.jobs_waiting.len() < JOBS_WAITING_MAX {
-            self.jobs_waiting.push_back(job);
         }
     }
 

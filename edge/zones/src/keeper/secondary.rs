@@ -1,7 +1,7 @@
 //! Zones copied from other servers: when to look, what came of it, and whom of our own secondaries to tell.
 
 use super::kept::{Kind, zone_of};
-use super::network::{Done, Failure, Job};
+use super::network::{Done, Failure, Job, Told};
 use super::{Keeper, own_key};
 use crate::source;
 use crate::state;
@@ -37,11 +37,11 @@ impl Keeper {
                     kept.service = Arc::new(Service::Broken);
                     self.serve(origin);
                 }
-                SecondaryStep::AskSoa(primary) => self.queue(Job::Soa { origin: origin.clone(), primary, key }),
+                SecondaryStep::AskSoa(primary) => self.jobs.push(Job::Soa { origin: origin.clone(), primary, key }),
                 SecondaryStep::Transfer { primary, differences } => {
                     let zone = kept.plain.as_deref().and_then(zone_of).filter(|_| differences);
                     let have = zone.and_then(|zone| zone.soa().to_record());
-                    self.queue(Job::Transfer { origin: origin.clone(), primary, have, key });
+                    self.jobs.push(Job::Transfer { origin: origin.clone(), primary, have, key });
                 }
             }
         }
@@ -73,8 +73,9 @@ impl Keeper {
                 self.poll_secondary(&origin, now);
             }
             Done::Notify { origin, server, result } => match result {
-                Ok(Rcode::NOERROR) => tracing::debug!("{origin}: {server} was told of the new version"),
-                Ok(rcode) => tracing::warn!("{origin}: {server} was told of the new version and answers {rcode}"),
+                Ok(Told::Later(due, job)) => self.jobs.push_later(due, *job),
+                Ok(Told::Answered(Rcode::NOERROR)) => tracing::debug!("{origin}: {server} was told of the new version"),
+                Ok(Told::Answered(rcode)) => tracing::warn!("{origin}: {server} was told of the new version and answers {rcode}"),
                 Err(error) => tracing::warn!("{origin}: {server} could not be told of the new version: {error}"),
             },
         }
@@ -179,11 +180,7 @@ impl Keeper {
         let Some(soa) = zone.soa().to_record() else { return };
         let key = own_key(&self.keys, config);
         for server in config.notify.clone() {
-            // An older version that was not told yet needs not be.
-            self.jobs_waiting.retain(
-                |job| !matches!(job, Job::Notify { soa, server: other, .. } if *other == server && soa.name.to_key() == *origin),
-            );
-            self.queue(Job::Notify { soa: soa.clone(), server, key: key.clone() });
+            self.jobs.push(Job::notify(origin, soa.clone(), server, key.clone()));
         }
     }
 
