@@ -206,13 +206,14 @@ impl Kept {
         Ok(())
     }
 
-    /// Compares the next signed version with what is served, if somebody may want the difference.
+    /// Lets the next signed version go on with the signatures of what is served, and compares the two if somebody may want the difference.
     fn remember(&mut self, next: &Zone) {
         let is_copied = self.kind.zone_config().is_some_and(|config| !config.transfer_to.is_empty());
-        let now = zone_of(&self.service).filter(|now| now.is_signed() && now.record_count() <= COMPARED_RECORDS_MAX);
-        let Some(now) = now.filter(|_| is_copied && next.record_count() <= COMPARED_RECORDS_MAX) else {
+        let Some(now) = zone_of(&self.service).filter(|now| now.is_signed()) else { return self.history.clear() };
+        if !is_copied || now.record_count().max(next.record_count()) > COMPARED_RECORDS_MAX {
+            next.take_signatures(now);
             return self.history.clear();
-        };
+        }
         // Makes every signature that nobody has asked for yet, so that who copies this version later has none that is not known here.
         let old: Vec<_> = now.records_signed().collect();
         next.take_signatures(now);
