@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of one read of commands.
@@ -43,8 +43,8 @@ pub(crate) enum Event {
     Reload(Box<Settings>),
     /// Other secrets of DNS cookies.
     Cookies(Box<CookieSecrets>),
-    /// Other zones and lists.
-    Served(Arc<Served>),
+    /// Other zones and lists; who waits until they are served.
+    Served(Arc<Served>, Option<Sender<()>>),
     /// A command about what the shard's resolver has kept.
     Cache {
         words: Vec<String>,
@@ -378,7 +378,13 @@ impl Shard {
                 Ok(Event::Directory(snapshot)) => *self.directory.borrow_mut() = Some(snapshot),
                 Ok(Event::Reload(settings)) => self.reload(*settings),
                 Ok(Event::Cookies(secrets)) => self.dns.set_cookies(*secrets),
-                Ok(Event::Served(served)) => self.zones.take(served),
+                Ok(Event::Served(served, taken)) => {
+                    self.zones.take(served);
+                    // A keeper that does not wait any more needs not know.
+                    if let Some(taken) = taken {
+                        let _ = taken.send(());
+                    }
+                }
                 // Whoever asked may have given up.
                 Ok(Event::Cache { words, answer }) => drop(answer.send(cache::command(&self.resolver, &words))),
                 Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {

@@ -20,11 +20,14 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Records of a block list that is copied: all are made before the first is sent. Longer ones are copied as files.
 const LIST_RECORDS_MAX: usize = 3_000_000;
+/// Time the keeper of zones gives the shards to take what it publishes.
+const TAKE_WAIT: Duration = Duration::from_secs(1);
 /// Octets that stay for the records of a signed answer over UDP.
 const UDP_BYTES: usize = 1232;
 
@@ -41,17 +44,26 @@ struct Published {
 }
 
 impl Publisher {
+    /// Comes back when all shards serve it, or after [`TAKE_WAIT`]: what is acknowledged to a client, and told to secondaries, is served.
     pub(crate) fn publish(&self, served: Arc<Served>) {
+        let (taken, all_taken) = mpsc::channel();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(&served))));
+        inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(&served), Some(taken.clone()))));
         inner.newest = Some(served);
+        let (shards, until) = (inner.shards.len(), Instant::now() + TAKE_WAIT);
+        drop((inner, taken));
+        for _ in 0..shards {
+            if all_taken.recv_timeout(until.saturating_duration_since(Instant::now())) == Err(RecvTimeoutError::Timeout) {
+                return tracing::warn!("a shard is busy and serves changed zones a little later");
+            }
+        }
     }
 
     pub(crate) fn begin(&self, shards: Vec<ShardSpeaker<Event>>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.shards = shards;
         if let Some(served) = &inner.newest {
-            inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(served))));
+            inner.shards.iter().for_each(|shard| shard.tell(Event::Served(Arc::clone(served), None)));
         }
     }
 }
@@ -215,7 +227,7 @@ async fn transfer(
         write_transfer_refusal(&request.packet, refusal.unwrap_or(Rcode::SERVFAIL), signer, now, &mut out);
         return reply(replies, &out).await;
     };
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let sent = match &*service {
         Service::Zone(zone) => {
             let aliased = alias_records(zone, resolver).await;
@@ -304,4 +316,37 @@ fn list_part(list: &BlockList, part: Part, records: &mut Vec<Record>) -> Option<
             records.push(Record { name, rtype, ttl, rdata: rdata.into() });
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postring_control::{Role, Shards};
+    use postring_ring::Doorbell;
+
+    #[test]
+    fn what_is_published_is_served_by_every_shard_before_it_is_said() {
+        let (mut shards, publisher) = (Shards::new(Role::Edge), Arc::new(Publisher::default()));
+        // Before there are shards nobody is waited for.
+        publisher.publish(Arc::default());
+        let (events, receiver) = mpsc::channel();
+        let (_bell, button) = Doorbell::pair().unwrap();
+        shards.add(0, events, button, std::thread::spawn(|| {}));
+        publisher.begin(shards.speakers().unwrap());
+        assert!(matches!(receiver.recv(), Ok(Event::Served(_, None))), "what was published before");
+
+        let publishing = std::thread::spawn({
+            let publisher = Arc::clone(&publisher);
+            move || publisher.publish(Arc::default())
+        });
+        let Ok(Event::Served(_, Some(taken))) = receiver.recv() else { panic!("not what was published") };
+        std::thread::sleep(TAKE_WAIT / 50);
+        assert!(!publishing.is_finished());
+        taken.send(()).unwrap();
+        drop(taken);
+        publishing.join().unwrap();
+        // A shard that has ended is not waited for.
+        drop(receiver);
+        publisher.publish(Arc::default());
+    }
 }

@@ -31,6 +31,8 @@ pub struct Signing {
     /// When the signatures must be made anew.
     pub resign_at: u64,
     zone_ttl: u32,
+    /// Made the signatures of the last version; what it has signed is good until its time is up or the keys are others.
+    signer: Option<Arc<ZoneSigner>>,
 }
 
 fn algorithm_of(config: &ZoneConfig) -> Algorithm {
@@ -64,6 +66,7 @@ impl Signing {
             algorithm,
             resign_at: 0,
             zone_ttl: KEY_TTL,
+            signer: None,
         };
         if path.exists() {
             let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -142,9 +145,22 @@ impl Signing {
                 builder.add(&owner, set.rtype, set.ttl, rdata)?;
             }
         }
-        let signer = ZoneSigner::new(&self.keys, now, Validity::default());
+        let signer = self.signer.take();
+        let signer = signer.filter(|signer| signer.has_keys_of(&self.keys) && !signer.is_resign_due(now, self.zone_ttl));
+        let signer = signer.unwrap_or_else(|| Arc::new(ZoneSigner::new(&self.keys, now, Validity::default())));
+        self.signer = Some(Arc::clone(&signer));
         self.resign_at = signer.resign_at(self.zone_ttl).min(self.keys.next_change(&timing).unwrap_or(u64::MAX));
-        builder.finish_signed(Arc::new(signer), self.denial.clone())
+        builder.finish_signed(signer, self.denial.clone())
+    }
+
+    /// Makes the next version with new signatures throughout.
+    pub fn forget_signatures(&mut self) {
+        self.signer = None;
+    }
+
+    /// Goes on with the signatures of an earlier one of the same zone, if its keys are the same.
+    pub fn go_on(&mut self, before: &Self) {
+        self.signer.clone_from(&before.signer);
     }
 
     /// Begins to replace the zone's key by one of the configured algorithm.

@@ -28,6 +28,11 @@ impl Stamp {
         let look = |path: &Path| fs::metadata(path).and_then(|metadata| Ok((metadata.modified()?, metadata.len()))).ok();
         Self(paths.into_iter().map(look).collect())
     }
+
+    /// Adds what others looked like, behind these.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
 }
 
 fn read_text(path: &Path) -> std::io::Result<String> {
@@ -48,27 +53,34 @@ pub fn zone_file(origin: &Name, path: &Path, seen: &mut dyn FnMut(&Path)) -> Res
     parse_zone(origin, path, &mut read).map_err(|error| error.to_string())
 }
 
-/// A primary's zone: its file, and what was changed by dynamic update since. Gives the changes as well, for IXFR.
+/// A primary's zone as its files have it.
+#[derive(Debug)]
+pub struct Primary {
+    /// The file, and the changes on top of it.
+    pub zone: Zone,
+    /// The changes, for IXFR.
+    pub steps: Vec<Difference>,
+    /// Whole entries of the journal end here, and what follows is torn; `None`: nothing is torn.
+    pub torn_at: Option<usize>,
+    /// The file is newer than all changes in the journal: they are in it, or are gone.
+    pub is_newer_than_journal: bool,
+}
+
+/// Reads a primary's zone: its file, and what was changed by dynamic update since. Changes nothing.
 ///
 /// # Errors
 /// The file is wrong, or the changes do not go together with it.
-pub fn primary(
-    config: &ZoneConfig,
-    origin: &Name,
-    state: &State,
-    seen: &mut dyn FnMut(&Path),
-) -> Result<(Zone, Vec<Difference>), String> {
+pub fn read_primary(config: &ZoneConfig, origin: &Name, state: &State, seen: &mut dyn FnMut(&Path)) -> Result<Primary, String> {
     let Some(path) = &config.file else { return Err(format!("{origin}: no file is configured")) };
     let zone = zone_file(origin, path, seen)?;
     let journal_path = state.zone_journal(origin);
     let bytes = state::read_journal(&journal_path)?;
     let (differences, good) = journal::read(&bytes);
-    if good < bytes.len() {
-        tracing::warn!("{}: {} octets at its end are torn and were cut off", journal_path.display(), bytes.len() - good);
-        state::cut(&journal_path, good)?;
-    }
-    let Some(last) = differences.last().map(Difference::to_serial) else { return Ok((zone, differences)) };
+    let torn_at = (good < bytes.len()).then_some(good);
     let serial = zone.serial();
+    let Some(last) = differences.last().map(Difference::to_serial) else {
+        return Ok(Primary { zone, steps: differences, torn_at, is_newer_than_journal: false });
+    };
     if let Some(from) = differences.iter().position(|difference| difference.from_serial() == serial) {
         let steps = differences.get(from..).unwrap_or_default();
         let whole = apply(&zone, steps).map_err(|error| {
@@ -79,7 +91,7 @@ pub fn primary(
             )
         })?;
         let changed = build_zone(origin, changed_records(zone.records(), &whole))?;
-        return Ok((changed, steps.to_vec()));
+        return Ok(Primary { zone: changed, steps: steps.to_vec(), torn_at, is_newer_than_journal: false });
     }
     if serial != last && !is_newer(serial, last) {
         return Err(format!(
@@ -87,11 +99,36 @@ pub fn primary(
             path.display()
         ));
     }
-    tracing::warn!("{origin}: the file's serial {serial} is newer than the changes made by update; they are in it or are gone");
-    let mut old = journal_path.as_os_str().to_owned();
-    old.push(".old");
-    fs::rename(&journal_path, &old).map_err(|error| format!("{}: {error}", journal_path.display()))?;
-    Ok((zone, Vec::new()))
+    Ok(Primary { zone, steps: Vec::new(), torn_at, is_newer_than_journal: true })
+}
+
+/// The same for the one process that keeps the journal: a torn end is cut off, and a journal that is in the file is put aside. Gives the
+/// changes as well, for IXFR.
+///
+/// # Errors
+/// As [`read_primary`], and that the journal cannot be put right.
+pub fn primary(
+    config: &ZoneConfig,
+    origin: &Name,
+    state: &State,
+    seen: &mut dyn FnMut(&Path),
+) -> Result<(Zone, Vec<Difference>), String> {
+    let read = read_primary(config, origin, state, seen)?;
+    let journal_path = state.zone_journal(origin);
+    if let Some(good) = read.torn_at {
+        tracing::warn!("{}: its end is torn and was cut off, to {good} octets", journal_path.display());
+        state::cut(&journal_path, good)?;
+    }
+    if read.is_newer_than_journal {
+        let serial = read.zone.serial();
+        tracing::warn!(
+            "{origin}: the file's serial {serial} is newer than the changes made by update; they are in it or are gone"
+        );
+        let mut old = journal_path.as_os_str().to_owned();
+        old.push(".old");
+        fs::rename(&journal_path, &old).map_err(|error| format!("{}: {error}", journal_path.display()))?;
+    }
+    Ok((read.zone, read.steps))
 }
 
 /// A secondary's copy, and seconds since it was last known to be the newest; `None` if there is none.
@@ -113,7 +150,7 @@ pub fn secondary(origin: &Name, state: &State) -> Result<Option<(Zone, u64)>, St
 /// # Errors
 /// The path, and what the system says.
 pub fn keep_secondary(origin: &Name, zone: &Zone, state: &State) -> Result<(), String> {
-    state::replace(&state.zone_file(origin), master_file(origin, zone.records()).as_bytes(), 0o644)
+    state::replace(&state.zone_file(origin), master_file(origin, zone.records()).as_bytes(), state::ZONE_MODE)
 }
 
 /// Records as a master file.

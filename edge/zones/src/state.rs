@@ -3,10 +3,12 @@
 //! ```text
 //!   zones/NAME.zone      a secondary's copy, a master file; its time of change is when it was last known to be the newest
 //!   zones/NAME.journal   changes by dynamic update, on top of the configured file (postring_dns::transfer::journal)
+//!   zones/changed        touched after each change of a zone: others look at it alone (crate::reader)
 //!   keys/NAME/           DNSSEC keys in BIND's files, and `state`
 //!   cookie.secrets       the secrets of DNS cookies (of role edge)
 //!   blocks.journal       entries of all lists set by `postring block` (postring_dns::list)
 //! ```
+//! Others read `zones`, where the rights of the folder let them; the rest is the keeper's own.
 //! Files are replaced whole, by a synced file of another name; journals grow by synced appends, and a torn end is cut off.
 
 use postring_dns::Name;
@@ -14,6 +16,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// Mode of what is in `zones`: who may pass through the folder may read it, whatever the umask.
+pub const ZONE_MODE: u32 = 0o644;
 
 /// The folder.
 #[derive(Clone, Debug)]
@@ -53,6 +58,30 @@ impl State {
         self.folder.join("zones").join(format!("{}.journal", file_name(origin)))
     }
 
+    /// The file whose time of change says when a zone was changed last.
+    #[must_use]
+    pub fn marker(&self) -> PathBuf {
+        self.folder.join("zones").join("changed")
+    }
+
+    /// Says to others that a zone has changed; its files are written.
+    ///
+    /// # Errors
+    /// The path, and what the system says.
+    pub fn mark(&self) -> Result<(), String> {
+        use std::os::unix::fs::PermissionsExt;
+        let marker = self.marker();
+        let wrong = with_path(&marker);
+        fs::create_dir_all(self.folder.join("zones")).map_err(&wrong)?;
+        let open = OpenOptions::new().write(true).create(true).truncate(false).open(&marker);
+        let marked = open.and_then(|file| {
+            file.set_permissions(fs::Permissions::from_mode(ZONE_MODE))?;
+            // The clock may not have moved on since the last change; the length does. Nothing is lost with a crash: all is read at start.
+            file.set_len(u64::from(file.metadata()?.len() == 0))
+        });
+        marked.map_err(wrong)
+    }
+
     /// A zone's keys.
     #[must_use]
     pub fn key_folder(&self, origin: &Name) -> PathBuf {
@@ -71,12 +100,12 @@ fn with_path(path: &Path) -> impl Fn(io::Error) -> String {
     move |error| format!("{path}: {error}")
 }
 
-/// Replaces a file, durably; its folder is made.
+/// Replaces a file by one of this mode, durably; its folder is made.
 ///
 /// # Errors
 /// The path, and what the system says.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let wrong = with_path(path);
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(&wrong)?;
@@ -84,22 +113,25 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     let written = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).and_then(|mut file| {
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&temporary, path)).and_then(|()| File::open(folder)?.sync_all()).map_err(wrong)
 }
 
-/// Appends to a journal, durably. What could not be written whole is cut off again.
+/// Appends to a journal of this mode, durably. What could not be written whole is cut off again.
 ///
 /// # Errors
 /// The path, and what the system says; nothing was appended.
-pub fn append(path: &Path, bytes: &[u8]) -> Result<(), String> {
+pub fn append(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let wrong = with_path(path);
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(&wrong)?;
     let is_new = !path.exists();
-    let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(&wrong)?;
+    let mut file = OpenOptions::new().append(true).create(true).mode(mode).open(path).map_err(&wrong)?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(&wrong)?;
     let length = file.metadata().map_err(&wrong)?.len();
     let written = file.write_all(bytes).and_then(|()| file.sync_data());
     if written.is_err() {
@@ -166,8 +198,8 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         let journal = state.zone_journal(&name);
         assert_eq!(read_journal(&journal).unwrap(), b"");
-        append(&journal, b"ab").unwrap();
-        append(&journal, b"cd").unwrap();
+        append(&journal, b"ab", 0o600).unwrap();
+        append(&journal, b"cd", 0o600).unwrap();
         cut(&journal, 3).unwrap();
         assert_eq!(read_journal(&journal).unwrap(), b"abc");
     }

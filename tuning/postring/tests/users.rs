@@ -4,15 +4,12 @@
 
 mod common;
 
-use common::{System, files, postring, signal};
+use common::{System, USERS, files, postring, signal};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 const MESSAGE: &[u8] = b"From: <sender@far.example>\nSubject: users\n\nA line.\n";
-/// Numbers nobody has: nothing is added to the machine's users.
-const USERS: &str = "\n[users]\nmode = \"required\"\nedge = \"64001\"\nscan = \"64002\"\nstore = \"64003\"\nsend = \"64004\"\n";
-
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -96,6 +93,8 @@ fn every_process_works_as_its_own_user() {
         ("queue", 64_004, 0o700),
         ("journal/send-0", 64_004, 0o750),
         ("quarantine", 64_001, 0o700),
+        ("dns", 64_001, 0o711),
+        ("dns/zones", 64_001, 0o750),
         ("run", 0, 0o700),
         ("directory.sqlite", 0, 0o640),
     ] {
@@ -103,6 +102,7 @@ fn every_process_works_as_its_own_user() {
         // What root's umask was decides what a group may; others may nothing.
         assert_eq!((metadata.uid(), metadata.mode() & 0o777 & !0o050), (owner, mode & !0o050), "{name}");
     }
+    assert_eq!(data.join("dns/zones").metadata().unwrap().gid(), 64_004, "send reads the zones as they are kept");
     assert_eq!(uid(&system.inbox("alice")[0]), 64_003, "what was there has changed hands");
     assert!(system.log().contains("belong to user 64003 (store) now"), "{}", system.log());
 

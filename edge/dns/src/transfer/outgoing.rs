@@ -22,6 +22,9 @@ const MESSAGE_BYTES: usize = 16 * 1024;
 /// Records the additional section of a request is read through: OPT and TSIG.
 const ADDITIONALS_MAX: u16 = 8;
 
+/// The DO bit where a record has its TTL (RFC 3225 section 3).
+const DNSSEC_OK: u32 = 0x8000;
+
 /// A query for a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferRequest {
@@ -33,8 +36,8 @@ pub struct TransferRequest {
     pub rtype: Rtype,
     /// The version the client has; with IXFR only.
     pub serial: Option<u32>,
-    /// It came with an OPT record.
-    pub edns: bool,
+    /// The DO bit of its OPT record; `None`: it came without one.
+    pub edns: Option<bool>,
     /// Octets that fit into a datagram.
     pub payload_bytes: u16,
 }
@@ -62,7 +65,7 @@ impl TransferRequest {
 
     fn read(header: &Header, sections: &mut Sections<'_>, zone: Name, rtype: Rtype) -> Option<Self> {
         let [_, answers, authorities, additionals] = header.counts;
-        let mut request = Self { id: header.id, zone, rtype, serial: None, edns: false, payload_bytes: 512 };
+        let mut request = Self { id: header.id, zone, rtype, serial: None, edns: None, payload_bytes: 512 };
         if answers != 0 || authorities > 1 || additionals > ADDITIONALS_MAX || (rtype == Rtype::IXFR && authorities != 1) {
             return None;
         }
@@ -78,7 +81,7 @@ impl TransferRequest {
         for _ in 0..additionals {
             let record = sections.record()?;
             if record.rtype == Rtype::OPT {
-                request.edns = true;
+                request.edns = Some(record.ttl & DNSSEC_OK != 0);
                 request.payload_bytes = record.class.max(512);
             }
         }
@@ -188,8 +191,8 @@ impl Outgoing<'_> {
             }
             self.records.next();
         }
-        if std::mem::take(&mut self.is_first) && self.request.edns {
-            writer.opt();
+        if let (true, Some(dnssec_ok)) = (std::mem::take(&mut self.is_first), self.request.edns) {
+            writer.opt(dnssec_ok);
         }
         if let Some(signer) = &mut self.signer {
             signer.sign(out, now);
@@ -208,11 +211,34 @@ impl Outgoing<'_> {
             writer.question(self.request.zone.wire(), self.request.rtype, CLASS_IN);
             writer.record(Section::Answer, self.soa, CLASS_IN, limit);
         }
-        if self.request.edns {
-            writer.opt();
+        if let Some(dnssec_ok) = self.request.edns {
+            writer.opt(dnssec_ok);
         }
         if let Some(signer) = &mut self.signer {
             signer.sign(out, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::write_query;
+
+    #[test]
+    fn the_opt_record_of_the_answer_repeats_the_do_bit() {
+        let zone = Name::absolute("example.org").unwrap();
+        let soa = [&[0, 0][..], &[0; 20]].concat();
+        let soa = RecordRef { owner: zone.wire(), rtype: Rtype::SOA, ttl: 60, rdata: &soa };
+        for (flags, expected) in [(0x80, 0x80), (0x7f, 0)] {
+            let (mut query, mut out) = (Vec::new(), Vec::new());
+            write_query(7, zone.wire(), Rtype::AXFR, false, &mut query);
+            let at = query.len() - 4;
+            query[at] = flags;
+            let request = TransferRequest::parse(&query).unwrap();
+            assert!(outgoing(&request, soa, std::iter::empty(), 0, None, None).poll_message(0, &mut out).unwrap());
+            let opt = &out[out.len() - 11..];
+            assert_eq!((&opt[..3], &opt[7..9]), (&[0, 0, 41][..], &[expected, 0][..]));
         }
     }
 }

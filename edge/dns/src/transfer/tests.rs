@@ -316,7 +316,7 @@ fn requests() {
     let mut query = Vec::new();
     Incoming::new(wanted(&name("Example"), Some(&soa(&zone(9, ""))), None, Transport::Udp), 5, NOW, &mut query);
     let request = TransferRequest::parse(&query).unwrap();
-    assert_eq!((request.id, request.rtype, request.serial, request.edns), (5, Rtype::IXFR, Some(9), false));
+    assert_eq!((request.id, request.rtype, request.serial, request.edns), (5, Rtype::IXFR, Some(9), None));
     let theirs = Message::from_vec(&query).unwrap();
     assert_eq!(theirs.authorities[0].to_string(), "Example. 300 IN SOA ns.example. host.example. 9 3600 600 86400 60");
     // An IXFR without an SOA.

@@ -86,9 +86,12 @@ impl<'o> MessageWriter<'o> {
     }
 
     /// Adds an empty OPT record: whoever asked with one expects one (RFC 6891 section 6.1.1).
-    pub fn opt(&mut self) {
+    pub fn opt(&mut self, dnssec_ok: bool) {
         self.out.push(0);
-        for word in [Rtype::OPT.0, crate::message::PAYLOAD_BYTES, 0, 0, 0] {
+        //= RFC 3225 section 3
+        //# The DO bit of the query MUST be copied in the response.
+        let flags = if dnssec_ok { 0x8000 } else { 0 };
+        for word in [Rtype::OPT.0, crate::message::PAYLOAD_BYTES, 0, flags, 0] {
             self.out.extend_from_slice(&word.to_be_bytes());
         }
         self.count(Section::Additional as usize);

@@ -13,6 +13,7 @@
 mod alias;
 mod answer;
 mod build;
+mod carry;
 mod chain;
 mod file;
 mod generate;

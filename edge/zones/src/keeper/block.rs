@@ -59,7 +59,7 @@ impl Blocks {
         let overlay = self.overlay(list);
         // Tried first: what the journal holds must always be possible.
         overlay.apply(changes).map_err(|error| error.to_string())?;
-        state::append(&state.block_journal(), &bytes)?;
+        state::append(&state.block_journal(), &bytes, 0o600)?;
         self.journal_bytes += bytes.len();
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Keeper {
         let path = self.state.zone_journal(&origin);
         let mut entry = Vec::new();
         let written = journal::write(&difference, &mut entry).map_err(|_| "the change is too large".to_owned());
-        if let Err(error) = written.and_then(|()| state::append(&path, &entry)) {
+        if let Err(error) = written.and_then(|()| state::append(&path, &entry, state::ZONE_MODE)) {
             tracing::error!("{origin}: an update could not be kept: {error}");
             return Rcode::SERVFAIL;
         }
@@ -72,7 +72,9 @@ impl Keeper {
             difference.removed.len(),
             difference.added.len()
         );
-        kept.history.push(Arc::new(difference));
+        if kept.signing.is_none() {
+            kept.history.push(Arc::new(difference));
+        }
         kept.plain = Some(Arc::new(Service::Zone(changed)));
         if let Err(error) = kept.sign(now) {
             tracing::error!("{origin}: it could not be signed and is served as before: {error}");

@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// Octets of a zone's remembered changes, for IXFR.
 const HISTORY_BYTES_MAX: usize = 4 << 20;
+/// Records of a signed zone whose versions are compared, for IXFR: that takes all signatures at once, a second or two of the keeper's time. A
+/// larger one is given whole.
+const COMPARED_RECORDS_MAX: usize = 100_000;
 
 /// What a service is, and how it is configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +77,7 @@ pub(super) struct Kept {
     pub plain: Option<Arc<Service>>,
     /// What is served.
     pub service: Arc<Service>,
+    /// Changes of what is served, signatures included.
     pub history: ZoneHistory,
     pub secondary: Option<Secondary>,
     pub signing: Option<Signing>,
@@ -92,7 +96,7 @@ pub(super) fn zone_of(service: &Service) -> Option<&Zone> {
 /// Reads what a service serves, without its past.
 pub(super) fn read(origin: &Name, kind: &Kind, state: &State, blocks: &mut Blocks) -> Result<Service, String> {
     match kind {
-        Kind::Primary(config) => source::primary(config, origin, state, &mut |_| {}).map(|(zone, _)| Service::Zone(zone)),
+        Kind::Primary(config) => source::read_primary(config, origin, state, &mut |_| {}).map(|read| Service::Zone(read.zone)),
         Kind::Secondary(_) => Ok(source::secondary(origin, state)?.map_or(Service::Broken, |(zone, _)| Service::Zone(zone))),
         Kind::List(config) => Ok(Service::List(source::block_list(config, origin)?.with_overlay(blocks.overlay(origin)))),
         Kind::Domain { .. } => Ok(Service::Broken),
@@ -120,10 +124,17 @@ impl Kept {
         Self { error: Some(error), ..Self::new(origin, kind, Arc::new(Service::Broken)) }
     }
 
-    /// Reads it from its files.
-    pub(super) fn load(origin: &Name, kind: &Kind, state: &State, blocks: &mut Blocks, now: u64) -> Result<Self, String> {
+    /// Reads it from its files. `before`: the one whose place it takes.
+    pub(super) fn load(
+        origin: &Name,
+        kind: &Kind,
+        before: Option<&Self>,
+        state: &State,
+        blocks: &mut Blocks,
+        now: u64,
+    ) -> Result<Self, String> {
         match kind {
-            Kind::Primary(config) => Self::load_primary(origin, config, state, now),
+            Kind::Primary(config) => Self::load_primary(origin, config, before, state, now),
             Kind::Secondary(config) => Self::load_secondary(origin, config, state, now),
             Kind::List(config) => {
                 let stamp = stamp_of_list(config);
@@ -138,7 +149,7 @@ impl Kept {
         }
     }
 
-    fn load_primary(origin: &Name, config: &ZoneConfig, state: &State, now: u64) -> Result<Self, String> {
+    fn load_primary(origin: &Name, config: &ZoneConfig, before: Option<&Self>, state: &State, now: u64) -> Result<Self, String> {
         // Looked at before they are read: what changes meanwhile is read again next time.
         let mut paths: Vec<PathBuf> = Vec::new();
         let mut seen = |path: &Path| paths.push(path.to_owned());
@@ -146,9 +157,19 @@ impl Kept {
         let stamp = Stamp::of(paths.iter().map(PathBuf::as_path));
         let mut kept = Self::new(origin, Kind::Primary(config.clone()), Arc::new(Service::Zone(zone)));
         kept.stamp = Some((paths, stamp));
-        differences.into_iter().for_each(|difference| kept.history.push(Arc::new(difference)));
         kept.signing = Signing::open(config, origin, state, now)?;
-        kept.sign(now)?;
+        match &mut kept.signing {
+            None => differences.into_iter().for_each(|difference| kept.history.push(Arc::new(difference))),
+            Some(signing) => {
+                if let Some(before) = before.filter(|before| before.signing.is_some()) {
+                    before.signing.iter().for_each(|before| signing.go_on(before));
+                    // As if this had been served up to now: what is signed next is compared with it.
+                    kept.service = Arc::clone(&before.service);
+                    kept.history.clone_from(&before.history);
+                }
+                kept.sign(now)?;
+            }
+        }
         Ok(kept)
     }
 
@@ -172,13 +193,34 @@ impl Kept {
 
     /// Makes the form that is served out of the plain zone.
     pub(super) fn sign(&mut self, now: u64) -> Result<(), String> {
-        let Some(plain) = &self.plain else { return Ok(()) };
-        let Some(zone) = zone_of(plain) else { return Ok(()) };
+        let Some(plain) = self.plain.clone() else { return Ok(()) };
+        let Some(zone) = zone_of(&plain) else { return Ok(()) };
         self.service = match &mut self.signing {
-            None => Arc::clone(plain),
-            Some(signing) => Arc::new(Service::Zone(signing.sign(zone, now)?)),
+            None => plain,
+            Some(signing) => {
+                let signed = signing.sign(zone, now)?;
+                self.remember(&signed);
+                Arc::new(Service::Zone(signed))
+            }
         };
         Ok(())
+    }
+
+    /// Lets the next signed version go on with the signatures of what is served, and compares the two if somebody may want the difference.
+    fn remember(&mut self, next: &Zone) {
+        let is_copied = self.kind.zone_config().is_some_and(|config| !config.transfer_to.is_empty());
+        let Some(now) = zone_of(&self.service).filter(|now| now.is_signed()) else { return self.history.clear() };
+        if !is_copied || now.record_count().max(next.record_count()) > COMPARED_RECORDS_MAX {
+            next.take_signatures(now);
+            return self.history.clear();
+        }
+        // Makes every signature that nobody has asked for yet, so that who copies this version later has none that is not known here.
+        let old: Vec<_> = now.records_signed().collect();
+        next.take_signatures(now);
+        match Difference::between(old, next.records_signed()) {
+            Some(difference) => self.history.push(Arc::new(difference)),
+            None => self.history.clear(),
+        }
     }
 
     /// Takes over what an earlier one of the same name remembers.
@@ -186,7 +228,11 @@ impl Kept {
         let (Some(old), Some(new)) = (before.plain.as_deref().and_then(zone_of), self.plain.as_deref().and_then(zone_of)) else {
             return;
         };
-        if self.history.size().0 > 0 || self.signing.is_some() || old.serial() == new.serial() {
+        // Signed versions were compared when they were signed.
+        if self.signing.is_some() || before.signing.is_some() {
+            return;
+        }
+        if self.history.size().0 > 0 || old.serial() == new.serial() {
             if old.serial() == new.serial() && self.history.size().0 == 0 {
                 self.history = before.history;
             }
@@ -205,8 +251,7 @@ impl Kept {
         match &self.kind {
             Kind::Primary(config) | Kind::Secondary(config) => Rules {
                 transfer: access(&config.transfer_to),
-                // A signed zone changes with every signature: it is given whole.
-                history: (self.signing.is_none() && self.history.size().0 > 0).then(|| Arc::new(self.history.clone())),
+                history: (self.history.size().0 > 0).then(|| Arc::new(self.history.clone())),
                 notify_from: config.primaries.iter().map(|primary| primary.ip()).collect(),
                 is_dynamic: !config.update_keys.is_empty(),
             },

@@ -11,6 +11,8 @@
 
 mod block;
 mod change;
+mod domains;
+mod jobs;
 mod kept;
 mod network;
 mod operator;
@@ -21,15 +23,16 @@ use crate::memory::release;
 use crate::served::Served;
 use crate::source::Stamp;
 use crate::state::State;
-use crate::template::{self, Words};
+use crate::template;
+use domains::check_template;
+use jobs::Jobs;
 use kept::{Kept, Kind};
-use network::{Done, Job};
+use network::Done;
 use postring_directory::Snapshot;
+use postring_dns::Hosted;
 use postring_dns::name::Name;
 use postring_dns::tsig::{Key, KeyRing};
-use postring_dns::zone::parse_zone;
-use postring_dns::{Hosted, Service};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,10 +41,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often timers are looked at: those of DNS count seconds.
 const TICK: Duration = Duration::from_secs(1);
-/// Network jobs at once; more wait.
-const JOBS_MAX: usize = 16;
-/// Network jobs that wait; more are tried again by their zone's own timer.
-const JOBS_WAITING_MAX: usize = 100_000;
 
 /// What an operator's command gets.
 pub type Answer = Result<serde_json::Value, String>;
@@ -103,7 +102,7 @@ impl Handle {
     }
 }
 
-/// Publishes to all shards.
+/// Publishes to all shards; comes back when they serve it, but for one that is too busy to say so.
 pub type Publish = Box<dyn Fn(Arc<Served>) + Send>;
 
 struct Keeper {
@@ -118,8 +117,7 @@ struct Keeper {
     is_changed: bool,
     publish: Publish,
     orders: Sender<Order>,
-    jobs_running: usize,
-    jobs_waiting: VecDeque<Job>,
+    jobs: Jobs,
     blocks: block::Blocks,
     begun: (Instant, u64),
 }
@@ -143,8 +141,7 @@ pub fn start(config: ZonesConfig, data: &Path, publish: Publish) -> Result<(Hand
         is_changed: false,
         publish,
         orders: orders.clone(),
-        jobs_running: 0,
-        jobs_waiting: VecDeque::new(),
+        jobs: Jobs::default(),
         blocks: block::Blocks::default(),
         begun: (Instant::now(), unix),
     };
@@ -183,8 +180,9 @@ impl Keeper {
                 self.tick();
                 tick_at = Instant::now() + TICK;
             }
-            self.start_jobs();
+            // In this order: who is told of a version asks for it at once.
             self.publish_changes();
+            self.jobs.start(&self.orders);
         }
     }
 
@@ -213,7 +211,7 @@ impl Keeper {
                 let _ = answer.send(result);
             }
             Order::Done(done) => {
-                self.jobs_running = self.jobs_running.saturating_sub(1);
+                self.jobs.handle_end(matches!(done, Done::Notify { .. }));
                 self.handle_done(done);
             }
         }
@@ -222,6 +220,7 @@ impl Keeper {
     fn tick(&mut self) {
         let now = self.now();
         self.blocks.tick(&self.state, now);
+        self.jobs.tick(now);
         let origins: Vec<Name> = self.kept.keys().cloned().collect();
         for origin in origins {
             self.poll_secondary(&origin, now);
@@ -229,30 +228,11 @@ impl Keeper {
         }
     }
 
-    fn start_jobs(&mut self) {
-        while self.jobs_running < JOBS_MAX
-            && let Some(job) = self.jobs_waiting.pop_front()
-        {
-            let orders = self.orders.clone();
-            let run = move || {
-                // A keeper that has ended needs no result.
-                let _ = orders.send(Order::Done(job.run()));
-            };
-            match std::thread::Builder::new().name("zones-net".to_owned()).spawn(run) {
-                Ok(_) => self.jobs_running += 1,
-                Err(error) => tracing::error!("no thread for another server: {error}"),
-            }
-        }
-    }
-
-    fn queue(&mut self, job: Job) {
-        if self.jobs_waiting.len() < JOBS_WAITING_MAX {
-            self.jobs_waiting.push_back(job);
-        }
-    }
-
     fn publish_changes(&mut self) {
         if std::mem::take(&mut self.is_changed) {
+            if let Err(error) = self.state.mark() {
+                tracing::warn!("other roles do not see that a zone has changed: {error}");
+            }
             (self.publish)(Arc::new(self.served.clone()));
         }
     }
@@ -300,7 +280,7 @@ impl Keeper {
                 same.push(origin);
                 continue;
             }
-            match Kept::load(&origin, &kind, &self.state, &mut self.blocks, now) {
+            match Kept::load(&origin, &kind, self.kept.get(&origin), &self.state, &mut self.blocks, now) {
                 Ok(kept) => loaded.push(kept),
                 Err(error) => {
                     errors.push(format!("{origin} is not served: {error}"));
@@ -357,79 +337,9 @@ impl Keeper {
         self.served.set_rules(origin, Some(kept.rules()));
         self.is_changed = true;
     }
-
-    /// Makes the zones of the directory's domains that are new or have changed, and takes away those that are gone.
-    fn make_domains(&mut self) {
-        let Some(snapshot) = self.snapshot.clone().filter(|_| self.config.domain_zones) else {
-            let domains = self.kept.values().filter(|kept| matches!(kept.kind, Kind::Domain { .. }));
-            for origin in domains.map(|kept| kept.origin.clone()).collect::<Vec<_>>() {
-                self.remove(&origin);
-            }
-            return;
-        };
-        let changed_template =
-            self.config.domain_template.as_deref().and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
-        let changed_template =
-            changed_template.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |time| time.as_secs());
-        let (mut seen, mut made) = (std::collections::BTreeSet::new(), 0_usize);
-        for domain in snapshot.domains() {
-            let Ok(origin) = Name::absolute(domain.name).map(|name| name.to_key()) else { continue };
-            if self.kept.get(&origin).is_some_and(|kept| !matches!(kept.kind, Kind::Domain { .. })) {
-                // The administrator's own file says more.
-                continue;
-            }
-            let dkim: Vec<(String, String)> =
-                domain.dkim_keys().map(|(selector, record)| (selector.to_owned(), record.to_owned())).collect();
-            let serial = u32::try_from(domain.changed.max(changed_template) & 0xffff_ffff).unwrap_or(1).max(1);
-            let kind = Kind::Domain { serial, dkim };
-            seen.insert(origin.clone());
-            if self.kept.get(&origin).is_some_and(|kept| kept.kind == kind && kept.error.is_none()) {
-                continue;
-            }
-            let Kind::Domain { dkim, .. } = &kind else { continue };
-            let words = Words {
-                domain: domain.name,
-                hostname: &self.config.hostname,
-                serial,
-                name_servers: &self.config.name_servers(),
-                dkim,
-            };
-            let zone = template::fill(&self.template, &words).and_then(|text| {
-                parse_zone(&origin, Path::new("the template"), &mut |_| Ok(text.clone())).map_err(|error| error.to_string())
-            });
-            match zone {
-                Ok(zone) => {
-                    let kept = Kept::new(&origin, kind, Arc::new(Service::Zone(zone)));
-                    self.put(kept);
-                    made += 1;
-                }
-                Err(error) => tracing::error!("the zone of the domain {}: {error}", domain.name),
-            }
-        }
-        let domains = self.kept.values().filter(|kept| matches!(kept.kind, Kind::Domain { .. }) && !seen.contains(&kept.origin));
-        for origin in domains.map(|kept| kept.origin.clone()).collect::<Vec<_>>() {
-            self.remove(&origin);
-        }
-        if made > 0 {
-            tracing::info!("zones of {made} domains of the directory are made");
-        }
-    }
 }
 
-/// A template must give a zone; tried with a domain nobody has.
-fn check_template(template: &str, config: &ZonesConfig) -> Result<(), String> {
-    let place = config.domain_template.as_ref().map_or_else(|| "the template".to_owned(), |path| path.display().to_string());
-    let name_servers = config.name_servers();
-    let dkim = [("selector".to_owned(), "v=DKIM1; p=".to_owned())];
-    let hostname = if config.hostname.is_empty() { "mx.example" } else { &config.hostname };
-    let words = Words { domain: "domain.example", hostname, serial: 1, name_servers: &name_servers, dkim: &dkim };
-    let text = template::fill(template, &words).map_err(|error| format!("dns.domain_template: {place}: {error}"))?;
-    let origin = Name::absolute("domain.example").map_err(|error| error.to_string())?;
-    parse_zone(&origin, Path::new(&place), &mut |_| Ok(text.clone())).map_err(|error| format!("dns.domain_template: {error}"))?;
-    Ok(())
-}
-
-/// Loads everything once and gives what would be served; what `postring check` judges and roles without a keeper use.
+/// Loads everything once and gives what would be served: what `postring check` judges. Changes nothing.
 ///
 /// # Errors
 /// The first thing that is wrong, with file and line.
@@ -455,21 +365,6 @@ pub fn check(config: &ZonesConfig, state: &State) -> Result<Hosted, String> {
         hosted.put(&origin, Some(Arc::new(service)));
     }
     Ok(hosted)
-}
-
-/// The primaries' zones alone, as their files say, for a role that resolves names and serves none: what it finds here it needs not ask. Gives
-/// what is wrong beside it.
-#[must_use]
-pub fn primaries(config: &ZonesConfig) -> (Hosted, Vec<String>) {
-    let (mut hosted, mut wrong) = (Hosted::default(), Vec::new());
-    for zone in &config.zone {
-        let (Some(path), Ok(origin)) = (&zone.file, Name::absolute(&zone.name)) else { continue };
-        match crate::source::zone_file(&origin, path, &mut |_| {}) {
-            Ok(read) => hosted.put(&origin, Some(Arc::new(Service::Zone(read)))),
-            Err(error) => wrong.push(error),
-        }
-    }
-    (hosted, wrong)
 }
 
 /// For [`Stamp`]: the files of a service.

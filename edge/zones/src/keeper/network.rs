@@ -20,20 +20,18 @@ const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Between two octets of a transfer, and for all of it.
 const TCP_IDLE_WAIT: Duration = Duration::from_secs(30);
 const TRANSFER_WAIT: Duration = Duration::from_secs(1800);
-/// Between two looks whether a NOTIFY is to be sent again.
-const NOTIFY_WAIT_SECONDS_MAX: u64 = 60;
 /// Octets of a datagram: more than any server sends.
 const DATAGRAM_BYTES: usize = 65_535;
 
 /// Something to do.
 #[derive(Clone, Debug)]
-pub(super) enum Job {
+pub(crate) enum Job {
     /// Asks a primary for the SOA.
     Soa { origin: Name, primary: SocketAddr, key: Option<Arc<Key>> },
     /// Takes a zone, or what has changed since `have`.
     Transfer { origin: Name, primary: SocketAddr, have: Option<Record>, key: Option<Arc<Key>> },
-    /// Tells a secondary of a version.
-    Notify { soa: Record, server: SocketAddr, key: Option<Arc<Key>> },
+    /// Tells a secondary of a version, once.
+    Notify { origin: Name, notifier: Box<Notifier>, server: SocketAddr, key: Option<Arc<Key>> },
 }
 
 /// What came of it.
@@ -43,8 +41,17 @@ pub(crate) enum Done {
     Soa { origin: Name, primary: SocketAddr, result: Result<u32, String> },
     /// A transfer.
     Transfer { origin: Name, primary: SocketAddr, differences: bool, result: Result<Outcome, Failure> },
-    /// The code a secondary answered with.
-    Notify { origin: Name, server: SocketAddr, result: Result<Rcode, String> },
+    /// What a secondary said; an error is the last word.
+    Notify { origin: Name, server: SocketAddr, result: Result<Told, String> },
+}
+
+/// What came of telling a secondary once.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// The code it answered with.
+    Answered(Rcode),
+    /// Nothing; to be told again from this second of 1970 on.
+    Later(u64, Box<Job>),
 }
 
 /// Why a transfer failed.
@@ -79,6 +86,20 @@ fn random_id() -> u16 {
 }
 
 impl Job {
+    /// Tells `server` of this version of the zone.
+    pub(super) fn notify(origin: &Name, soa: Record, server: SocketAddr, key: Option<Arc<Key>>) -> Self {
+        let notifier = Box::new(Notifier::new(soa, &[server], unix(), random_id));
+        Self::Notify { origin: origin.clone(), notifier, server, key }
+    }
+
+    /// Zone and server of a NOTIFY.
+    pub(super) fn told(&self) -> Option<(Name, SocketAddr)> {
+        match self {
+            Self::Notify { origin, server, .. } => Some((origin.clone(), *server)),
+            Self::Soa { .. } | Self::Transfer { .. } => None,
+        }
+    }
+
     pub(super) fn run(self) -> Done {
         match self {
             Self::Soa { origin, primary, key } => {
@@ -89,9 +110,9 @@ impl Job {
                 let result = transfer(&origin, primary, have.as_ref(), key.as_ref());
                 Done::Transfer { origin, primary, differences: have.is_some(), result }
             }
-            Self::Notify { soa, server, key } => {
-                let origin = soa.name.to_key();
-                Done::Notify { origin, server, result: tell(soa, server, key.as_ref()) }
+            Self::Notify { origin, notifier, server, key } => {
+                let result = tell(&origin, notifier, server, key);
+                Done::Notify { origin, server, result }
             }
         }
     }
@@ -188,22 +209,25 @@ fn transfer(origin: &Name, primary: SocketAddr, have: Option<&Record>, key: Opti
     }
 }
 
-fn tell(soa: Record, server: SocketAddr, key: Option<&Arc<Key>>) -> Result<Rcode, String> {
-    let mut notifier = Notifier::new(soa, &[server], unix(), random_id);
+fn tell(origin: &Name, mut notifier: Box<Notifier>, server: SocketAddr, key: Option<Arc<Key>>) -> Result<Told, String> {
+    let silent = || "it does not answer".to_owned();
+    if notifier.poll(unix()) != NotifierStep::Send(server) {
+        return Err(silent());
+    }
     let socket = socket_to(server)?;
     let mut packet = Vec::new();
-    loop {
-        match notifier.poll(unix()) {
-            NotifierStep::Send(server) => notifier.write(server, key, unix(), &mut packet),
-            NotifierStep::Wait(until) => {
-                std::thread::sleep(Duration::from_secs(until.saturating_sub(unix()).clamp(1, NOTIFY_WAIT_SECONDS_MAX)));
-                continue;
+    notifier.write(server, key.as_ref(), unix(), &mut packet);
+    let answered = exchange(&socket, &packet, UDP_WAIT, |answer| notifier.handle_response(server, answer, unix()));
+    match answered {
+        Ok(rcode) => Ok(Told::Answered(rcode)),
+        Err(error) => {
+            tracing::debug!("{origin}: {server} was told of the new version: {error}");
+            match notifier.poll(unix()) {
+                NotifierStep::Wait(due) => {
+                    Ok(Told::Later(due, Box::new(Job::Notify { origin: origin.clone(), notifier, server, key })))
+                }
+                NotifierStep::Send(_) | NotifierStep::Done => Err(silent()),
             }
-            NotifierStep::Done => return Err("it does not answer".to_owned()),
-        }
-        let answered = exchange(&socket, &packet, UDP_WAIT, |answer| notifier.handle_response(server, answer, unix()));
-        if let Ok(rcode) = answered {
-            return Ok(rcode);
         }
     }
 }

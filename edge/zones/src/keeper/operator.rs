@@ -26,7 +26,7 @@ impl Keeper {
             ["dns", "zone", "reload", name] => self.reload(&parse(name)?),
             ["dns", "zone", "sign", name] => {
                 let (origin, now) = (parse(name)?, self.now());
-                self.signing(&origin)?;
+                self.signing(&origin)?.forget_signatures();
                 self.sign(&origin, now)?;
                 self.keys_of(&origin)
             }
@@ -71,7 +71,7 @@ impl Keeper {
                 self.poll_secondary(origin, now);
             }
             kind => {
-                let loaded = Kept::load(origin, &kind, &self.state, &mut self.blocks, now);
+                let loaded = Kept::load(origin, &kind, self.kept.get(origin), &self.state, &mut self.blocks, now);
                 crate::memory::release();
                 self.put(loaded.map_err(|error| format!("{error} (what was served before is served on)"))?);
                 self.notify_secondaries(origin);

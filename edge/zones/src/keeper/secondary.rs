@@ -1,7 +1,7 @@
 //! Zones copied from other servers: when to look, what came of it, and whom of our own secondaries to tell.
 
 use super::kept::{Kind, zone_of};
-use super::network::{Done, Failure, Job};
+use super::network::{Done, Failure, Job, Told};
 use super::{Keeper, own_key};
 use crate::source;
 use crate::state;
@@ -37,11 +37,11 @@ impl Keeper {
                     kept.service = Arc::new(Service::Broken);
                     self.serve(origin);
                 }
-                SecondaryStep::AskSoa(primary) => self.queue(Job::Soa { origin: origin.clone(), primary, key }),
+                SecondaryStep::AskSoa(primary) => self.jobs.push(Job::Soa { origin: origin.clone(), primary, key }),
                 SecondaryStep::Transfer { primary, differences } => {
                     let zone = kept.plain.as_deref().and_then(zone_of).filter(|_| differences);
                     let have = zone.and_then(|zone| zone.soa().to_record());
-                    self.queue(Job::Transfer { origin: origin.clone(), primary, have, key });
+                    self.jobs.push(Job::Transfer { origin: origin.clone(), primary, have, key });
                 }
             }
         }
@@ -54,6 +54,7 @@ impl Keeper {
                 let Some(secondary) = self.kept.get_mut(&origin).and_then(|kept| kept.secondary.as_mut()) else { return };
                 match result {
                     Ok(serial) => {
+                        tracing::debug!("{origin}: {primary} has version {serial}, we {:?}", secondary.serial());
                         let newest = secondary.serial() == Some(serial);
                         secondary.handle_soa(serial, now, random());
                         if newest {
@@ -72,8 +73,9 @@ impl Keeper {
                 self.poll_secondary(&origin, now);
             }
             Done::Notify { origin, server, result } => match result {
-                Ok(Rcode::NOERROR) => tracing::debug!("{origin}: {server} was told of the new version"),
-                Ok(rcode) => tracing::warn!("{origin}: {server} was told of the new version and answers {rcode}"),
+                Ok(Told::Later(due, job)) => self.jobs.push_later(due, *job),
+                Ok(Told::Answered(Rcode::NOERROR)) => tracing::debug!("{origin}: {server} was told of the new version"),
+                Ok(Told::Answered(rcode)) => tracing::warn!("{origin}: {server} was told of the new version and answers {rcode}"),
                 Err(error) => tracing::warn!("{origin}: {server} could not be told of the new version: {error}"),
             },
         }
@@ -119,7 +121,8 @@ impl Keeper {
         });
         match taken {
             Ok((zone, steps)) => {
-                tracing::info!("{origin}: version {} came from {primary}, {} records", zone.serial(), zone.record_count());
+                let how = if steps.is_some() { "by differences" } else { "whole" };
+                tracing::info!("{origin}: version {} came from {primary} {how}, {} records", zone.serial(), zone.record_count());
                 self.take_copy(origin, zone, steps, now);
             }
             Err(failure) => {
@@ -177,11 +180,7 @@ impl Keeper {
         let Some(soa) = zone.soa().to_record() else { return };
         let key = own_key(&self.keys, config);
         for server in config.notify.clone() {
-            // An older version that was not told yet needs not be.
-            self.jobs_waiting.retain(
-                |job| !matches!(job, Job::Notify { soa, server: other, .. } if *other == server && soa.name.to_key() == *origin),
-            );
-            self.queue(Job::Notify { soa: soa.clone(), server, key: key.clone() });
+            self.jobs.push(Job::notify(origin, soa.clone(), server, key.clone()));
         }
     }
 

@@ -37,6 +37,8 @@ const _: () = assert!(MESSAGES_KIB * 1024 > postring_mail::limits::MESSAGE_BYTES
 pub(super) enum Order {
     Deliver(Box<Errand>),
     Reload(Arc<SendLaunch>, Arc<postring_dns::Hosted>),
+    /// Other zones.
+    Host(Arc<postring_dns::Hosted>),
     Drain,
 }
 
@@ -95,6 +97,7 @@ impl Courier {
                         self.resolver.reload(&launch.dns, hosted);
                         *self.launch.borrow_mut() = launch;
                     }
+                    Ok(Order::Host(hosted)) => self.resolver.host(hosted),
                     Ok(Order::Drain) | Err(TryRecvError::Disconnected) => return,
                     Err(TryRecvError::Empty) => break,
                 }

@@ -8,12 +8,14 @@
 //! - `courier`: hosts, conversations, outcomes
 //! - `reports`: what senders are told of mail that could not be delivered
 //! - `operator`: `postring queue`
+//! - `zones`: names that need not be asked for
 
 mod courier;
 mod files;
 mod keeper;
 mod operator;
 mod reports;
+mod zones;
 
 use crate::config::SendLaunch;
 use crate::intake::{Intake, KnownIds};
@@ -35,6 +37,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
+use zones::Zones;
 
 /// Time a shard has to answer an operator.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -49,9 +52,9 @@ type Couriers = Vec<(Sender<Order>, DoorbellButton)>;
 pub fn run_send(mut child: Child) -> Result<(), String> {
     let launch = read_launch(child.launch.config.clone())?;
     // A zone that has become unreadable since the check must not keep mail from going out.
-    let (hosted, wrong) = postring_zones::primaries(&launch.dns.zones(&child.launch.hostname));
+    let zones = Zones::new(&child.launch.data);
+    let (hosted, wrong) = zones.configure(&launch.dns.zones(&child.launch.hostname));
     wrong.iter().for_each(|text| tracing::error!("{text}"));
-    let hosted = Arc::new(hosted);
     let mut shards = Shards::new(Role::Send);
     let (mut couriers, mut arenas) = (Vec::new(), Vec::new());
     for resources in std::mem::take(&mut child.shards) {
@@ -60,7 +63,9 @@ pub fn run_send(mut child: Child) -> Result<(), String> {
     let descriptors: Vec<BorrowedFd<'_>> = arenas.iter().map(AsFd::as_fd).collect();
     child.sender().send(&FromChild::Ready, &descriptors).map_err(|error| error.to_string())?;
     drop(arenas);
-    control(&child, &shards, &couriers)?;
+    let couriers = Arc::new(couriers);
+    let _following = zones.follow(&couriers)?;
+    control(&child, &shards, &couriers, &zones)?;
     shards.drain(|| Event::Drain, &child.sender());
     Ok(())
 }
@@ -70,7 +75,7 @@ fn read_launch(config: serde_json::Value) -> Result<Arc<SendLaunch>, String> {
 }
 
 /// Hears the supervisor until it says drain.
-fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers) -> Result<(), String> {
+fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers, zones: &Zones) -> Result<(), String> {
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -89,7 +94,7 @@ fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers) -> Result
                     shards.tell_all(|| Event::Directory(snapshot.clone()));
                 }
             }
-            ToChild::Reload { config } => child.sender().answer(0, reload(config, shards, couriers)),
+            ToChild::Reload { config } => child.sender().answer(0, reload(config, shards, couriers, zones)),
             ToChild::Ask { id, words } => child.sender().answer(id, ask(&words, shards)),
             ToChild::Launch(_) => {}
             ToChild::Drain => return Ok(()),
@@ -97,13 +102,12 @@ fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers) -> Result
     }
 }
 
-fn reload(config: serde_json::Value, shards: &Shards<Event>, couriers: &Couriers) -> OperatorAnswer {
+fn reload(config: serde_json::Value, shards: &Shards<Event>, couriers: &Couriers, zones: &Zones) -> OperatorAnswer {
     let launch = read_launch(config)?;
-    let (hosted, wrong) = postring_zones::primaries(&launch.dns.zones(""));
+    let (hosted, wrong) = zones.configure(&launch.dns.zones(""));
     if let Some(wrong) = wrong.into_iter().next() {
         return Err(wrong);
     }
-    let hosted = Arc::new(hosted);
     shards.tell_all(|| Event::Reload(launch.send.clone()));
     for (orders, button) in couriers {
         // A courier that has ended takes its process with it.

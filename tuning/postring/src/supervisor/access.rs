@@ -22,7 +22,10 @@ pub fn of(config: &Config, plan: &Plan, role: Role) -> Option<Access> {
         // Tokens are replaced by a new file: the folder is what stays.
         Role::Scan => (vec![data.join(&config.scan.rules), parent(&data.join(&config.scan.tokens))], false),
         Role::Store => (vec![boot_id()], false),
-        Role::Send => (dns_folders(config).into_iter().chain([resolver_folder(), cores(), boot_id()]).collect(), true),
+        Role::Send => {
+            let zones = data.join(folders::ZONES);
+            (dns_folders(config).into_iter().chain([zones, resolver_folder(), cores(), boot_id()]).collect(), true)
+        }
     };
     Some(Access { read, write: own, network })
 }
@@ -90,6 +93,7 @@ mod tests {
         let scan = of(Role::Scan);
         assert_eq!((scan.read, scan.write, scan.network), (paths(&["/d/rules", "/d"]), Vec::new(), false));
         assert_eq!(of(Role::Store).write, paths(&["/d/mail", "/d/journal/store-0", "/d/journal/store-1"]));
+        assert!(of(Role::Send).read.contains(&PathBuf::from("/d/dns/zones")));
         assert_eq!(of(Role::Send).write, paths(&["/d/queue", "/d/journal/send-0"]));
         config.users.landlock = false;
         assert_eq!(super::of(&config, &plan, Role::Edge), None);

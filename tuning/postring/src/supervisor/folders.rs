@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `mail`, `journal/store-*` | store | nothing |
 //! | `queue`, `journal/send-*` | send | nothing |
-//! | `quarantine`, `dns` | edge | nothing |
+//! | `quarantine`, `dns` | edge | nothing, but send reads `dns/zones` |
 //! | `run`, `directory.sqlite` | root | nothing |
 //! | the rules, the learned words | whoever wrote them | scan reads them |
 //!
@@ -20,6 +20,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Zones as the keeper of role edge has them; send reads them, too.
+pub const ZONES: &str = "dns/zones";
 
 /// Folders in folders: a mailbox has six.
 const DEPTH_MAX: u32 = 64;
@@ -40,6 +43,8 @@ pub fn prepare(config: &Config, plan: &Plan, users: Option<&Users>) -> Result<()
     for (path, _) in &own {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    let zones = data.join(ZONES);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&zones).map_err(|error| format!("{}: {error}", zones.display()))?;
     let marker = data.join("run/users");
     let Some(users) = users else {
         // What is written from now on belongs to who runs this; a next start with users looks at everything again.
@@ -63,6 +68,8 @@ pub fn prepare(config: &Config, plan: &Plan, users: Option<&Users>) -> Result<()
             tracing::info!("{}: {changed} files and folders belong to user {} ({role}) now", path.display(), user.uid);
         }
     }
+    let lent = lend(&data.join("dns"), &zones, users.of(Role::Edge), users.of(Role::Send));
+    lent.map_err(|error| format!("{}: could not be made readable to role send: {error}", zones.display()))?;
     fs::write(&marker, now).map_err(|error| format!("{}: {error}", marker.display()))?;
     check_reach(config, &own, users)?;
     if let Some(key) = &config.tls.key
@@ -71,6 +78,17 @@ pub fn prepare(config: &Config, plan: &Plan, users: Option<&Users>) -> Result<()
         tracing::warn!("tls.key: anybody may read {}; root alone needs to: chmod 600", key.display());
     }
     Ok(())
+}
+
+/// The reader may pass through the folder above, and read in the folder below; nobody else may.
+fn lend(above: &Path, below: &Path, owner: User, reader: User) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let above = rustix::fs::open(above, flags, Mode::empty())?;
+    let name = below.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let below = rustix::fs::openat(&above, name, flags, Mode::empty())?;
+    rustix::fs::fchown(&below, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(reader.gid)))?;
+    rustix::fs::fchmod(&below, Mode::from_raw_mode(0o750))?;
+    Ok(rustix::fs::fchmod(&above, Mode::from_raw_mode(0o711))?)
 }
 
 fn keep_for_root(path: &Path, mode: u32) -> io::Result<()> {
@@ -162,7 +180,7 @@ fn check_reach(config: &Config, own: &[(PathBuf, Role)], users: &Users) -> Resul
         let mut needed: Vec<PathBuf> = own.iter().filter(|(_, owner)| *owner == role).map(|(path, _)| path.clone()).collect();
         match role {
             Role::Edge => needed.extend(zones.iter().chain(&lists).cloned()),
-            Role::Send => needed.extend(zones.iter().cloned()),
+            Role::Send => needed.extend(zones.iter().cloned().chain([data.join(ZONES)])),
             Role::Scan => needed.append(&mut judged),
             Role::Store => {}
         }

@@ -2,22 +2,28 @@
 #![allow(dead_code)] // each test file uses its part
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+pub mod dns;
+pub mod peers;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub const WAIT: Duration = Duration::from_secs(60);
+/// Each process its own user, as root alone can have it. Numbers nobody has: nothing is added to the machine's users.
+pub const USERS: &str =
+    "\n[users]\nmode = \"required\"\nedge = \"64001\"\nscan = \"64002\"\nstore = \"64003\"\nsend = \"64004\"\n";
 
 pub fn postring(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_postring")).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
 /// A base whose ports nobody uses now.
-fn port_base() -> u16 {
+pub fn port_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 200) as u16;
     loop {
@@ -92,6 +98,24 @@ impl System {
 
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("p/data")
+    }
+
+    /// Where it answers DNS.
+    pub fn dns(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.base + 53))
+    }
+
+    /// Writes a file beside its zones.
+    pub fn write_dns(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join("p/dns").join(name), text).unwrap();
+    }
+
+    /// An operator's command that must succeed; gives what it prints.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = postring(&[arguments, &["--config", &self.config()]].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}\n{}", self.log());
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn maildir(&self, account: &str) -> PathBuf {

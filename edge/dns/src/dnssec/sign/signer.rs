@@ -49,6 +49,15 @@ impl ZoneSigner {
         Self { origin: keys.origin().clone(), key_set_keys, zone_keys, signed_at: now, validity }
     }
 
+    /// True if these keys would sign with the same ones: this signer's signatures may stay beside new ones.
+    #[must_use]
+    pub fn has_keys_of(&self, keys: &ZoneKeys) -> bool {
+        fn same<'k>(own: &[Arc<SigningKey>], others: impl Iterator<Item = &'k ZoneKey>) -> bool {
+            own.iter().map(|key| key.dnskey()).eq(others.map(|zone_key| zone_key.key.dnskey()))
+        }
+        same(&self.key_set_keys, keys.key_set_signers()) && same(&self.zone_keys, keys.zone_signers())
+    }
+
     /// When the zone should be signed anew: half of the shortest lifetime is over, and what is left is more than the largest TTL, so that no
     /// cache gives on a set with a dead signature.
     #[must_use]
