@@ -1,6 +1,7 @@
 //! `postring dns cache`: what the resolvers of all shards have kept, and forgetting it.
 
 use crate::shard::{Event, OperatorAnswer};
+use crate::snapshots::Snapshots;
 use postring_control::Shards;
 use postring_dns::Name;
 use postring_transport::dns::Resolver;
@@ -12,7 +13,10 @@ use std::time::{Duration, Instant};
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Asks every shard, and adds up what they say.
-pub(crate) fn ask(words: &[String], shards: &Shards<Event>) -> OperatorAnswer {
+pub(crate) fn ask(words: &[String], shards: &Shards<Event>, snapshots: &Snapshots) -> OperatorAnswer {
+    if words.get(2).is_some_and(|word| word == "flush") {
+        snapshots.remove_all();
+    }
     let (answer, answers) = mpsc::sync_channel(shards.len());
     shards.tell_all(|| Event::Cache { words: words.to_vec(), answer: answer.clone() });
     drop(answer);
@@ -45,6 +49,7 @@ pub(crate) fn command(resolver: &Resolver, words: &[String]) -> OperatorAnswer {
                 "evictions": stats.evictions,
                 "stale_answers": stats.stale,
                 "refreshes": stats.refreshes,
+                "snapshots": stats.snapshots,
                 "snapshot_hits": stats.snapshot_hits,
                 "negative_hits": stats.negative_hits,
                 "queries_sent": counters.asked,

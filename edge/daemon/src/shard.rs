@@ -4,6 +4,7 @@ use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
 use crate::dnsbl::{self, Health, Lists};
+use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
 use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Cookies(Box<CookieSecrets>),
     /// Other zones and lists.
     Served(Arc<Served>),
+    /// What the resolvers of the last run have left.
+    Snapshots(Found),
     /// A command about what the shard's resolver has kept.
     Cache {
         words: Vec<String>,
@@ -387,6 +390,7 @@ impl Shard {
                 Ok(Event::Reload(settings)) => self.reload(*settings),
                 Ok(Event::Cookies(secrets)) => self.dns.set_cookies(*secrets),
                 Ok(Event::Served(served)) => self.zones.take(served),
+                Ok(Event::Snapshots(found)) => self.resolver.attach(found),
                 // Whoever asked may have given up.
                 Ok(Event::Cache { words, answer }) => drop(answer.send(cache::command(&self.resolver, &words))),
                 Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {

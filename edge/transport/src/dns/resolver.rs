@@ -11,15 +11,15 @@ use super::pace::Pace;
 use super::waiting::{Flights, Place, Waiting};
 use postring_dns::record::address;
 use postring_dns::resolver::{
-    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS, TtlRules,
-    answer_of_hosted,
+    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS, Snapshot,
+    TtlRules, answer_of_hosted,
 };
 use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Questions under way; more are answered with a failure, which is a temporary error of whatever asked.
 const FLIGHTS_MAX: usize = 2000;
@@ -75,7 +75,8 @@ impl Resolver {
     /// A resolver with an empty cache.
     #[must_use]
     pub fn new(config: &DnsConfig, hosted: Arc<Hosted>) -> Self {
-        let cache = CacheConfig { bytes_max: config.cache_mib << 20, ..CacheConfig::default() };
+        let unix_at_zero = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let cache = CacheConfig { bytes_max: config.cache_mib << 20, unix_at_zero, ..CacheConfig::default() };
         let resolver = Self {
             inner: Rc::new(Inner {
                 hosted: RefCell::default(),
@@ -131,6 +132,18 @@ impl Resolver {
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.cache.borrow().stats(self.now_ms())
+    }
+
+    /// Looks into what the caches of the last run have left as well.
+    pub fn attach(&self, snapshots: Vec<Arc<Snapshot>>) {
+        self.inner.cache.borrow_mut().attach(snapshots, self.now_ms());
+    }
+
+    /// What the cache leaves to the next run, for a file; `None`: nothing. `part` is the number of this resolver among those that were given the same
+    /// snapshots, and how many these are. Costs a copy of all that is kept: to be called when nobody is served any more.
+    #[must_use]
+    pub fn snapshot(&self, part: (usize, usize)) -> Option<Vec<u8>> {
+        self.inner.cache.borrow().snapshot(part, self.now_ms())
     }
 
     /// Forgets what is kept at a name, below it too with `below`; of the root and below it: all, what is known of servers included. Gives the

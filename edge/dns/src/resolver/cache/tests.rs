@@ -155,11 +155,11 @@ fn a_snapshot_goes_on_where_the_cache_was() {
     before.put(&name("a"), Rtype::A, &positive("a", 1000), Purpose::Mail, 0);
     before.put(&name("b"), Rtype::A, &negative(50), Purpose::Mail, 0);
     before.put(&name("f"), Rtype::A, &Answer::failure(0), Purpose::Mail, 0);
-    let snapshot = Snapshot::open(Arc::new(before.snapshot(100_000)), 1_800_000_500).unwrap();
+    let snapshot = Snapshot::open(Arc::new(before.snapshot((0, 1), 100_000).unwrap()), 1_800_000_500).unwrap();
     assert_eq!(snapshot.len(), 1, "what has ended is not written");
     let mut after = Cache::new(config(1_800_000_500));
-    after.attach(vec![Arc::new(snapshot)]);
-    assert_eq!(after.len(), 0);
+    after.attach(vec![Arc::new(snapshot)], 0);
+    assert_eq!((after.len(), after.stats(0).snapshots), (0, 1));
     assert_eq!(get(&mut after, "a", Purpose::Mail, 1).unwrap().resolved.age_seconds, 501);
     assert_eq!((after.len(), after.stats(0).snapshot_hits), (1, 1));
     assert!(get(&mut after, "b", Purpose::Mail, 1).is_none());
@@ -167,6 +167,36 @@ fn a_snapshot_goes_on_where_the_cache_was() {
     assert!(after.get_stale(name("a").wire(), Rtype::A, 500_000).is_some());
     after.flush_name(&name("a"));
     assert!(after.get_stale(name("a").wire(), Rtype::A, 500_000).is_none());
+}
+
+#[test]
+fn two_stops_in_a_row_lose_nothing_and_snapshots_do_not_stay() {
+    let mut before = Cache::new(CacheConfig::default());
+    assert!(before.snapshot((0, 1), 0).is_none());
+    for text in ["a", "b", "c"] {
+        before.put(&name(text), Rtype::A, &positive(text, 10_000), Purpose::Mail, 0);
+    }
+    let open = |bytes: Option<Vec<u8>>| Arc::new(Snapshot::open(Arc::new(bytes.unwrap()), 3600).unwrap());
+    let snapshot = open(before.snapshot((0, 1), 0));
+    let mut after = [0, 1].map(|_| {
+        let mut after = Cache::new(CacheConfig::default());
+        after.attach(vec![Arc::clone(&snapshot)], 0);
+        after
+    });
+    // One shard has taken "a" over and has learned "d" since; the rest goes on with the first of them alone.
+    assert!(get(&mut after[0], "a", Purpose::Mail, 1).is_some());
+    after[0].put(&name("d"), Rtype::A, &positive("d", 10_000), Purpose::Mail, 0);
+    assert_eq!(open(after[0].snapshot((0, 2), 1000)).len(), 4);
+    assert!(after[1].snapshot((1, 2), 1000).is_none());
+    // After an hour they are no longer looked into.
+    assert_eq!(open(after[0].snapshot((0, 2), 3_600_000)).len(), 2);
+    assert!(get(&mut after[0], "b", Purpose::Mail, 3599).is_some());
+    assert!(get(&mut after[0], "c", Purpose::Mail, 3600).is_none());
+    assert_eq!(after[0].stats(0).snapshots, 0);
+    // Nor is more taken than a cache may hold.
+    let mut small = Cache::new(CacheConfig { bytes_max: 300, ..CacheConfig::default() });
+    small.attach(vec![snapshot], 0);
+    assert!((1..3).contains(&open(small.snapshot((0, 1), 0)).len()));
 }
 
 #[test]
