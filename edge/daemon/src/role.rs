@@ -1,6 +1,6 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
-use crate::cache;
+use crate::cache::Kept;
 use crate::config::EdgeLaunch;
 use crate::cookies::Cookies;
 use crate::dnsbl::{self, Health};
@@ -41,6 +41,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
     let (keeper, served) = postring_zones::start(zones, &child.launch.data, Box::new(move |served| publish.publish(served)))?;
     let cookies = Cookies::new(&child.launch.data);
     let secrets = cookies.open();
+    let negatives = launch.dns.negatives();
     let geometry = geometry(&launch);
     let mut listeners = std::mem::take(&mut child.listeners);
     let mut shards = Shards::new(Role::Edge);
@@ -64,6 +65,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
             served: Arc::clone(&served),
             keeper: keeper.clone(),
             cookies: secrets.clone(),
+            negatives: negatives.clone(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -100,8 +102,9 @@ pub fn run(mut child: Child) -> Result<(), String> {
     }
     let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
     publisher.begin(speakers);
-    control(&child, &shards, &keeper, &cookies, &snapshots)?;
-    snapshots.remove_beyond(shard_count);
+    let operator = Operator { keeper, cookies, kept: Kept { snapshots, negatives } };
+    control(&child, &shards, &operator)?;
+    operator.kept.snapshots.remove_beyond(shard_count);
     shards.drain(|| Event::Drain, &child.sender());
     Ok(())
 }
@@ -130,14 +133,16 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
     ArenaGeometry { classes }
 }
 
+/// What an operator's commands are about, besides the shards.
+struct Operator {
+    keeper: Handle,
+    cookies: Cookies,
+    kept: Kept,
+}
+
 /// Hears the supervisor until it says drain.
-fn control(
-    child: &Child,
-    shards: &Shards<Event>,
-    keeper: &Handle,
-    cookies: &Cookies,
-    snapshots: &Snapshots,
-) -> Result<(), String> {
+fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result<(), String> {
+    let Operator { keeper, cookies, kept } = operator;
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -166,7 +171,7 @@ fn control(
             }
             ToChild::Ask { id, words } => {
                 let result = match words.get(..2).unwrap_or_default() {
-                    [first, second] if first == "dns" && second == "cache" => cache::ask(&words, shards, snapshots),
+                    [first, second] if first == "dns" && second == "cache" => kept.ask(&words, shards),
                     [first, second] if first == "dns" && second == "cookie" => cookies.ask(&words, shards),
                     _ => keeper.ask(words, ANSWER_WAIT),
                 };

@@ -11,6 +11,7 @@ use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, Stat
 use postring_directory::Snapshot;
 use postring_dns::Name;
 use postring_dns::cookie::CookieSecrets;
+use postring_dns::resolver::NegativeStore;
 use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
 use postring_mail::{Now, Reply, slot};
@@ -111,6 +112,8 @@ pub(crate) struct ShardParts {
     pub keeper: Handle,
     /// None: one of this process.
     pub cookies: Option<CookieSecrets>,
+    /// Shared by all shards.
+    pub negatives: Option<Arc<NegativeStore>>,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -119,7 +122,7 @@ pub(crate) struct ShardParts {
 impl Shard {
     pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
         let Settings { launch, tls, health } = parts.settings;
-        let resolver = Resolver::new(&launch.dns, Arc::clone(&parts.served.hosted));
+        let resolver = Resolver::sharing(&launch.dns, Arc::clone(&parts.served.hosted), parts.negatives);
         resolver.keep_by(dnsbl::ttl_rules(&launch));
         let dns = DnsServer::new(resolver.clone(), launch.dns.recursion.clone());
         dns.set_identity(launch.dns.identity(&parts.hostname));

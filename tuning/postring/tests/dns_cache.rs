@@ -5,7 +5,7 @@
 mod common;
 
 use common::{System, postring};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,8 @@ const NXDOMAIN: u8 = 3;
 /// Octets of the header.
 const HEAD: usize = 12;
 
-/// The resolver that is asked: it gives every name an address for as many seconds, but names that begin with `no`, and counts.
+/// The resolver that is asked: it gives names an address for as many seconds, and counts. There are none that begin with `no`; and in
+/// `list.example` there is the entry for tests alone.
 struct Upstream {
     address: String,
     asked: Arc<AtomicUsize>,
@@ -51,7 +52,9 @@ fn answer(query: &[u8], ttl: u32) -> Vec<u8> {
     let mut out = query[..end + 5].to_vec();
     out[2..4].copy_from_slice(&[0x81, 0x80]);
     out[6..HEAD].fill(0);
-    if query[HEAD + 1..].to_ascii_lowercase().starts_with(b"no") {
+    let name = query[HEAD..end].to_ascii_lowercase();
+    let is_list = name.ends_with(b"\x04list\x07example");
+    if name[1..].starts_with(b"no") || is_list && !name.starts_with(b"\x012\x010\x010\x03127") {
         out[3] |= NXDOMAIN;
         // The SOA of the root, with the same time for the minimum.
         out[9] = 1;
@@ -63,7 +66,7 @@ fn answer(query: &[u8], ttl: u32) -> Vec<u8> {
         out[7] = 1;
         out.extend_from_slice(&[0xc0, HEAD as u8, 0, A as u8, 0, 1]);
         out.extend_from_slice(&ttl.to_be_bytes());
-        out.extend_from_slice(&[0, 4, 192, 0, 2, 1]);
+        out.extend_from_slice(&[0, 4, if is_list { 127 } else { 192 }, 0, 0, 2]);
     }
     out
 }
@@ -149,4 +152,60 @@ fn what_was_learned_outlives_a_restart() {
     let before = upstream.asked();
     assert_eq!(ask(&system, "kept.far.example"), (0, Some(3600)));
     assert_eq!(upstream.asked(), before + 1);
+}
+
+#[test]
+fn how_long_answers_are_kept_is_configured_by_zone() {
+    let upstream = Upstream::new(3600);
+    let mut system = System::init();
+    system.append_config(&format!(
+        "\n[dns]\nforwarders = [\"{}\"]\n\n[[dns.ttl]]\nzone = \".\"\nclient_max = 1000\n\n[[dns.ttl]]\nzone = \"short.example\"\nclient_max = 7\n",
+        upstream.address
+    ));
+    system.up();
+    assert_eq!(ask(&system, "a.far.example"), (0, Some(1000)));
+    assert_eq!(ask(&system, "a.short.example"), (0, Some(7)));
+    // A reload takes other rules; what is kept stays for the time it was given.
+    let config = std::fs::read_to_string(system.config()).unwrap();
+    std::fs::write(system.config(), config.replace("client_max = 1000", "client_max = 50")).unwrap();
+    run(&system, &["reload"]);
+    let mut number = 0;
+    system.wait("the new rules", || {
+        number += 1;
+        ask(&system, &format!("b{number}.far.example")).1 == Some(50)
+    });
+    assert!(ask(&system, "a.far.example").1 != Some(50));
+}
+
+/// A client that no list names: that is one entry of eight octets for each list, which all shards believe.
+#[test]
+fn what_is_not_listed_is_kept_once_for_all_shards() {
+    let upstream = Upstream::new(3600);
+    let mut system = System::init();
+    system.append_config(&format!(
+        "\n[dns]\nforwarders = [\"{}\"]\nnegative_entries = 1000\n\n[[policy.dnsbl]]\nzone = \"list.example\"\n",
+        upstream.address
+    ));
+    system.up();
+    assert_eq!(stats(&system)["negative_bytes"], 8000);
+    // Its port decides which shard has it.
+    let greet = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.66.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
+        let mut smtp = common::Smtp::over(socket.into()).unwrap();
+        smtp.say("EHLO client.example").unwrap();
+        smtp.say("MAIL FROM:<a@far.example>").unwrap();
+        assert!(smtp.say("RCPT TO:<alice@test.example>").unwrap().starts_with("250"));
+    };
+    system.wait("the first answer", || {
+        greet();
+        stats(&system)["negative_entries"] == 1
+    });
+    let (asked, hits) = (upstream.asked(), stats(&system)["negative_hits"].as_u64().unwrap());
+    (0..16).for_each(|_| greet());
+    assert_eq!(upstream.asked(), asked, "a shard asked again");
+    assert!(stats(&system)["negative_hits"].as_u64().unwrap() >= hits + 16);
+    run(&system, &["dns", "cache", "flush"]);
+    assert_eq!(stats(&system)["negative_entries"], 0);
 }

@@ -94,10 +94,6 @@ pub struct CacheStats {
     pub snapshots: usize,
     /// Look-ups answered by the store of negatives.
     pub negative_hits: u64,
-    /// Entries of the store of negatives, of all shards.
-    pub negative_entries: usize,
-    /// Bytes of the store of negatives, of all shards.
-    pub negative_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -404,14 +400,10 @@ impl Cache {
         self.packed_bytes + self.entries.bytes() + self.table.allocation_size()
     }
 
-    /// Counts and sizes. Costs a walk over the store of negatives.
+    /// Counts and sizes, but for those of the store of negatives, which is not this cache's alone.
     #[must_use]
-    pub fn stats(&self, now_ms: u64) -> CacheStats {
-        let (entries, bytes) = (self.len(), self.bytes());
-        let store = self.config.negatives.as_ref();
-        let negative_entries = store.map_or(0, |store| store.len(self.unix(seconds(now_ms))));
-        let negative_bytes = store.map_or(0, |store| store.bytes());
-        CacheStats { entries, bytes, snapshots: self.snapshots.len(), negative_entries, negative_bytes, ..self.stats }
+    pub fn stats(&self) -> CacheStats {
+        CacheStats { entries: self.len(), bytes: self.bytes(), snapshots: self.snapshots.len(), ..self.stats }
     }
 
     /// Takes other rules; what is kept stays for the time it was given.

@@ -6,20 +6,21 @@
 //! ```
 
 use super::DnsConfig;
+use super::config::unix_now;
 use super::outside::{Outside, Trace};
 use super::pace::Pace;
 use super::waiting::{Flights, Place, Waiting};
 use postring_dns::record::address;
 use postring_dns::resolver::{
-    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS, Snapshot,
-    TtlRules, answer_of_hosted,
+    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, NegativeStore, Purpose, Resolved, STALE_ANSWER_WAIT_MS,
+    Snapshot, TtlRules, answer_of_hosted,
 };
 use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Questions under way; more are answered with a failure, which is a temporary error of whatever asked.
 const FLIGHTS_MAX: usize = 2000;
@@ -75,8 +76,14 @@ impl Resolver {
     /// A resolver with an empty cache.
     #[must_use]
     pub fn new(config: &DnsConfig, hosted: Arc<Hosted>) -> Self {
-        let unix_at_zero = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let cache = CacheConfig { bytes_max: config.cache_mib << 20, unix_at_zero, ..CacheConfig::default() };
+        Self::sharing(config, hosted, None)
+    }
+
+    /// The same with a store of negative answers that others have as well, see [`DnsConfig::negatives`].
+    #[must_use]
+    pub fn sharing(config: &DnsConfig, hosted: Arc<Hosted>, negatives: Option<Arc<NegativeStore>>) -> Self {
+        let unix_at_zero = unix_now();
+        let cache = CacheConfig { bytes_max: config.cache_mib << 20, unix_at_zero, negatives, ..CacheConfig::default() };
         let resolver = Self {
             inner: Rc::new(Inner {
                 hosted: RefCell::default(),
@@ -94,11 +101,12 @@ impl Resolver {
     pub fn reload(&self, config: &DnsConfig, hosted: Arc<Hosted>) {
         *self.inner.hosted.borrow_mut() = hosted;
         *self.inner.local.borrow_mut() = LocalZones::new(&config.hosts(), config.local_zones);
+        self.keep_by(config.ttl_rules());
         self.inner.outside.configure(config.infrastructure(), config.trust());
         self.inner.outside.upstream().pace().set_interval(Duration::from_micros(config.gather_us));
     }
 
-    /// Keeps answers by these rules from now on.
+    /// Keeps answers by these rules from now on, until the next reload.
     pub fn keep_by(&self, rules: TtlRules) {
         self.inner.cache.borrow_mut().set_rules(rules);
     }
@@ -131,7 +139,7 @@ impl Resolver {
     /// What is kept, and what it was good for.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
-        self.inner.cache.borrow().stats(self.now_ms())
+        self.inner.cache.borrow().stats()
     }
 
     /// Looks into what the caches of the last run have left as well.
