@@ -100,6 +100,8 @@ pub fn run(mut child: Child) -> Result<(), String> {
     if left.is_none() {
         reading.tell(&shards)?;
     }
+    // The shards let theirs go after a while.
+    drop(left);
     let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
     publisher.begin(speakers);
     let operator = Operator { keeper, cookies, kept: Kept { snapshots, negatives } };

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const A: u16 = 1;
 const NXDOMAIN: u8 = 3;
+/// Whatever the machine has.
+const TWO_SHARDS: &str = "\n[cores]\nedge = [0, 0]\n";
 /// Octets of the header.
 const HEAD: usize = 12;
 
@@ -108,7 +110,7 @@ fn snapshots(system: &System) -> Vec<PathBuf> {
 fn what_was_learned_outlives_a_restart() {
     let upstream = Upstream::new(3600);
     let mut system = System::init();
-    system.append_config(&format!("\n[dns]\nforwarders = [\"{}\"]\n", upstream.address));
+    system.append_config(&format!("\n[dns]\nforwarders = [\"{}\"]\n{TWO_SHARDS}", upstream.address));
     system.up();
     assert_eq!(ask(&system, "kept.far.example"), (0, Some(3600)));
     assert_eq!((ask(&system, "no.far.example").0, upstream.asked() >= 2), (NXDOMAIN, true));
@@ -183,7 +185,7 @@ fn what_is_not_listed_is_kept_once_for_all_shards() {
     let upstream = Upstream::new(3600);
     let mut system = System::init();
     system.append_config(&format!(
-        "\n[dns]\nforwarders = [\"{}\"]\nnegative_entries = 1000\n\n[[policy.dnsbl]]\nzone = \"list.example\"\n",
+        "\n[dns]\nforwarders = [\"{}\"]\nnegative_entries = 1000\n{TWO_SHARDS}\n[policy]\ndnsbl_exempt = []\n\n[[policy.dnsbl]]\nzone = \"list.example\"\n",
         upstream.address
     ));
     system.up();

@@ -18,6 +18,7 @@ use super::{Answer, Resolved};
 use crate::dnssec::Security;
 use crate::name::{Name, is_within};
 use crate::types::{Rcode, Rtype};
+use entry::Entry;
 use hashbrown::HashTable;
 use std::sync::Arc;
 
@@ -94,41 +95,6 @@ pub struct CacheStats {
     pub snapshots: usize,
     /// Look-ups answered by the store of negatives.
     pub negative_hits: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    packed: Packed,
-    hash: u64,
-    stored: u32,
-    until_mail: u32,
-    until_client: u32,
-    /// Beyond its time it is kept until then: for want of better, or to count failures.
-    until_gone: u32,
-    /// A failure has been put since: until then what is stale is given at once.
-    recheck: u32,
-    /// Failures in a row.
-    failures: u8,
-    refresh_said: bool,
-}
-
-impl Entry {
-    fn until(&self, purpose: Purpose) -> u32 {
-        match purpose {
-            Purpose::Mail => self.until_mail,
-            Purpose::Client => self.until_client,
-        }
-    }
-
-    fn resolved(&self, purpose: Purpose, now: u32, stale: bool) -> Resolved {
-        let left_seconds = self.until(purpose).saturating_sub(now);
-        Resolved { packed: self.packed.clone(), age_seconds: now.saturating_sub(self.stored), left_seconds, stale }
-    }
-
-    /// True for what says something, and may be given beyond its time.
-    fn may_be_stale(&self) -> bool {
-        self.until_gone > self.until_mail.max(self.until_client) && self.failures == 0
-    }
 }
 
 /// Bytes the allocator takes for a shared slice of this length: two counts before it, in steps of 16.
@@ -445,6 +411,7 @@ impl Cache {
     }
 }
 
+mod entry;
 mod snapshots;
 #[cfg(test)]
 mod tests;
