@@ -1,18 +1,44 @@
 //! `postring dns cache`: what the resolvers of all shards have kept, and forgetting it.
 
 use crate::shard::{Event, OperatorAnswer};
+use crate::snapshots::Snapshots;
 use postring_control::Shards;
 use postring_dns::Name;
+use postring_dns::resolver::NegativeStore;
 use postring_transport::dns::Resolver;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time for all shards to answer; they need milliseconds.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Asks every shard, and adds up what they say.
-pub(crate) fn ask(words: &[String], shards: &Shards<Event>) -> OperatorAnswer {
+/// What the resolvers have kept beside their caches.
+pub(crate) struct Kept {
+    pub snapshots: Snapshots,
+    pub negatives: Option<Arc<NegativeStore>>,
+}
+
+impl Kept {
+    /// Asks every shard, adds up what they say, and does what is not any one shard's.
+    pub(crate) fn ask(&self, words: &[String], shards: &Shards<Event>) -> OperatorAnswer {
+        let verb = words.get(2).map(String::as_str);
+        if verb == Some("flush") {
+            self.snapshots.remove_all();
+        }
+        let mut sum = ask(words, shards)?;
+        if verb == Some("stats") {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let of = |count: &dyn Fn(&NegativeStore) -> usize| self.negatives.as_deref().map_or(0, count);
+            sum.insert("negative_entries".to_owned(), json!(of(&|store| store.len(now))));
+            sum.insert("negative_bytes".to_owned(), json!(of(&NegativeStore::bytes)));
+        }
+        Ok(Value::Object(sum))
+    }
+}
+
+fn ask(words: &[String], shards: &Shards<Event>) -> Result<Map<String, Value>, String> {
     let (answer, answers) = mpsc::sync_channel(shards.len());
     shards.tell_all(|| Event::Cache { words: words.to_vec(), answer: answer.clone() });
     drop(answer);
@@ -27,7 +53,7 @@ pub(crate) fn ask(words: &[String], shards: &Shards<Event>) -> OperatorAnswer {
         }
     }
     sum.insert("shards".to_owned(), json!(shards.len()));
-    Ok(Value::Object(sum))
+    Ok(sum)
 }
 
 /// One shard's part.
@@ -45,6 +71,7 @@ pub(crate) fn command(resolver: &Resolver, words: &[String]) -> OperatorAnswer {
                 "evictions": stats.evictions,
                 "stale_answers": stats.stale,
                 "refreshes": stats.refreshes,
+                "snapshots": stats.snapshots,
                 "snapshot_hits": stats.snapshot_hits,
                 "negative_hits": stats.negative_hits,
                 "queries_sent": counters.asked,

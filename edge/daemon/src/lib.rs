@@ -14,6 +14,7 @@
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cookies`: the secrets of DNS cookies
 //! - `cache`: the operator's questions about the resolver
+//! - `snapshots`: what the resolvers have learned, over a restart
 
 mod cache;
 pub mod config;
@@ -25,6 +26,7 @@ mod questions;
 mod reverse;
 mod role;
 mod shard;
+mod snapshots;
 mod zones;
 
 pub use role::run;

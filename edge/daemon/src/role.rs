@@ -1,10 +1,11 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
-use crate::cache;
+use crate::cache::Kept;
 use crate::config::EdgeLaunch;
 use crate::cookies::Cookies;
 use crate::dnsbl::{self, Health};
 use crate::shard::{Event, Settings, Shard, ShardParts};
+use crate::snapshots::Snapshots;
 use crate::zones::Publisher;
 use glommio::net::TcpListener;
 use glommio::{LocalExecutorBuilder, Placement};
@@ -31,6 +32,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(9);
 pub fn run(mut child: Child) -> Result<(), String> {
     let settings = read_settings(child.launch.config.clone())?;
     let launch = Arc::clone(&settings.launch);
+    let snapshots = Snapshots::new(&child.launch.data, launch.dns.cache_mib);
+    let reading = snapshots.read()?;
     // A zone that has become unreadable since the check does not keep mail from being taken: it says SERVFAIL.
     let publisher = Arc::new(Publisher::default());
     let publish = Arc::clone(&publisher);
@@ -38,12 +41,15 @@ pub fn run(mut child: Child) -> Result<(), String> {
     let (keeper, served) = postring_zones::start(zones, &child.launch.data, Box::new(move |served| publish.publish(served)))?;
     let cookies = Cookies::new(&child.launch.data);
     let secrets = cookies.open();
+    let negatives = launch.dns.negatives();
     let geometry = geometry(&launch);
     let mut listeners = std::mem::take(&mut child.listeners);
     let mut shards = Shards::new(Role::Edge);
     let mut arenas = Vec::new();
     let resources = std::mem::take(&mut child.shards);
     let shard_count = u32::try_from(resources.len()).unwrap_or(u32::MAX);
+    let part = |at: usize| (at, usize::try_from(shard_count).unwrap_or(usize::MAX));
+    let left = reading.wait();
     for (at, resources) in resources.into_iter().enumerate() {
         let number = resources.shard;
         let wrong = |error: std::io::Error| format!("edge.{number}: {error}");
@@ -59,6 +65,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
             served: Arc::clone(&served),
             keeper: keeper.clone(),
             cookies: secrets.clone(),
+            negatives: negatives.clone(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -66,13 +73,19 @@ pub fn run(mut child: Child) -> Result<(), String> {
         let (own, others) = listeners.into_iter().partition(|(spec, _)| spec.shard == number);
         listeners = others;
         let (events, receiver) = mpsc::channel();
+        // Taken before the first question is.
+        left.iter().for_each(|left| drop(events.send(Event::Snapshots(left.clone()))));
+        let (part, keep) = (part(at), snapshots.clone());
         let doorbell = resources.doorbell;
         let builder = LocalExecutorBuilder::new(Placement::Fixed(resources.core)).name(&format!("edge-{number}"));
         // Built by hand instead of `spawn`, whose error would come too late to be one clear line.
         let thread = std::thread::Builder::new()
             .name(format!("edge-{number}"))
             .spawn(move || match builder.make() {
-                Ok(executor) => executor.run(run_shard(parts, own, doorbell, receiver, at == 0)),
+                Ok(executor) => {
+                    let left = executor.run(run_shard(parts, own, doorbell, receiver, part));
+                    keep.write(number, left.as_deref());
+                }
                 Err(error) => {
                     tracing::error!("edge.{number} has no io_uring executor: {error}; raise RLIMIT_MEMLOCK to 8 MiB, check kernel.io_uring_disabled");
                     std::process::exit(1);
@@ -84,9 +97,16 @@ pub fn run(mut child: Child) -> Result<(), String> {
     let descriptors: Vec<BorrowedFd<'_>> = arenas.iter().map(AsFd::as_fd).collect();
     child.sender().send(&FromChild::Ready, &descriptors).map_err(|error| error.to_string())?;
     drop(arenas);
+    if left.is_none() {
+        reading.tell(&shards)?;
+    }
+    // The shards let theirs go after a while.
+    drop(left);
     let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
     publisher.begin(speakers);
-    control(&child, &shards, &keeper, &cookies)?;
+    let operator = Operator { keeper, cookies, kept: Kept { snapshots, negatives } };
+    control(&child, &shards, &operator)?;
+    operator.kept.snapshots.remove_beyond(shard_count);
     shards.drain(|| Event::Drain, &child.sender());
     Ok(())
 }
@@ -115,8 +135,16 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
     ArenaGeometry { classes }
 }
 
+/// What an operator's commands are about, besides the shards.
+struct Operator {
+    keeper: Handle,
+    cookies: Cookies,
+    kept: Kept,
+}
+
 /// Hears the supervisor until it says drain.
-fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle, cookies: &Cookies) -> Result<(), String> {
+fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result<(), String> {
+    let Operator { keeper, cookies, kept } = operator;
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -145,7 +173,7 @@ fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle, cookies: &Coo
             }
             ToChild::Ask { id, words } => {
                 let result = match words.get(..2).unwrap_or_default() {
-                    [first, second] if first == "dns" && second == "cache" => cache::ask(&words, shards),
+                    [first, second] if first == "dns" && second == "cache" => kept.ask(&words, shards),
                     [first, second] if first == "dns" && second == "cookie" => cookies.ask(&words, shards),
                     _ => keeper.ask(words, ANSWER_WAIT),
                 };
@@ -157,14 +185,14 @@ fn control(child: &Child, shards: &Shards<Event>, keeper: &Handle, cookies: &Coo
     }
 }
 
-/// `prober`: this one shard looks after what all have in common.
+/// Gives what the resolver leaves to the next run. `part`: the number of this shard, and of how many; the first looks after what all have in common.
 async fn run_shard(
     parts: ShardParts,
     listeners: Vec<(ListenerSpec, OwnedFd)>,
     doorbell: OwnedFd,
     events: Receiver<Event>,
-    prober: bool,
-) {
+    part: (usize, usize),
+) -> Option<Vec<u8>> {
     let launch = Arc::clone(&parts.settings.launch);
     let (hostname, tls_available) = (parts.hostname.clone(), parts.settings.tls.is_some());
     let shard = Shard::new(parts);
@@ -192,8 +220,9 @@ async fn run_shard(
         glommio::spawn_local(Rc::clone(&shard).accept(listen(socket), Arc::new(config))).detach();
     }
     glommio::spawn_local(Rc::clone(&shard).tick()).detach();
-    glommio::spawn_local(dnsbl::watch(Rc::clone(&shard), prober)).detach();
-    shard.listen(Doorbell::new(doorbell), events).await;
+    glommio::spawn_local(dnsbl::watch(Rc::clone(&shard), part.0 == 0)).detach();
+    Rc::clone(&shard).listen(Doorbell::new(doorbell), events).await;
+    shard.resolver().snapshot(part)
 }
 
 #[allow(unsafe_code)] // glommio takes inherited sockets only as raw descriptors

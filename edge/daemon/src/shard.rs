@@ -4,12 +4,14 @@ use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
 use crate::dnsbl::{self, Health, Lists};
+use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
 use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
 use postring_directory::Snapshot;
 use postring_dns::Name;
 use postring_dns::cookie::CookieSecrets;
+use postring_dns::resolver::NegativeStore;
 use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
 use postring_mail::{Now, slot};
@@ -45,6 +47,8 @@ pub(crate) enum Event {
     Cookies(Box<CookieSecrets>),
     /// Other zones and lists; who waits until they are served.
     Served(Arc<Served>, Option<Sender<()>>),
+    /// What the resolvers of the last run have left.
+    Snapshots(Found),
     /// A command about what the shard's resolver has kept.
     Cache {
         words: Vec<String>,
@@ -108,6 +112,8 @@ pub(crate) struct ShardParts {
     pub keeper: Handle,
     /// None: one of this process.
     pub cookies: Option<CookieSecrets>,
+    /// Shared by all shards.
+    pub negatives: Option<Arc<NegativeStore>>,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -116,7 +122,7 @@ pub(crate) struct ShardParts {
 impl Shard {
     pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
         let Settings { launch, tls, health } = parts.settings;
-        let resolver = Resolver::new(&launch.dns, Arc::clone(&parts.served.hosted));
+        let resolver = Resolver::sharing(&launch.dns, Arc::clone(&parts.served.hosted), parts.negatives);
         resolver.keep_by(dnsbl::ttl_rules(&launch));
         let dns = DnsServer::new(resolver.clone(), launch.dns.recursion.clone());
         dns.set_identity(launch.dns.identity(&parts.hostname));
@@ -385,6 +391,7 @@ impl Shard {
                         let _ = taken.send(());
                     }
                 }
+                Ok(Event::Snapshots(found)) => self.resolver.attach(found),
                 // Whoever asked may have given up.
                 Ok(Event::Cache { words, answer }) => drop(answer.send(cache::command(&self.resolver, &words))),
                 Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {

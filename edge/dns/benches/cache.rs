@@ -228,7 +228,7 @@ fn times(criterion: &mut Criterion) {
     });
 
     let begun = std::time::Instant::now();
-    let bytes = cache.snapshot(1000);
+    let bytes = cache.snapshot((0, 1), 1000).unwrap();
     println!("snapshot of {} entries: {} bytes, written in {:?}", cache.len(), bytes.len(), begun.elapsed());
     let bytes = Arc::new(bytes);
     criterion.bench_function("snapshot, open", |bencher| {
@@ -236,7 +236,7 @@ fn times(criterion: &mut Criterion) {
     });
     let snapshot = Arc::new(Snapshot::open(bytes, 1).unwrap());
     let mut fresh = Cache::new(CacheConfig { bytes_max: 64 << 10, ..CacheConfig::default() });
-    fresh.attach(vec![snapshot]);
+    fresh.attach(vec![snapshot], 0);
     criterion.bench_function("snapshot, an entry taken over, any of 100000 names", |bencher| {
         bencher.iter(|| {
             one = random.next() as usize % NAMES;

@@ -185,6 +185,11 @@ impl Hosted {
         found.map(|found| Found { hash: whole, ..found })
     }
 
+    /// What answers for a name, with the hash of the whole name.
+    pub(crate) fn service(&self, key: &NameKey, rtype: Rtype) -> Option<(&Service, u64)> {
+        self.find(key, rtype).map(|found| (found.service, found.hash))
+    }
+
     /// Answers a question from what is hosted, aliases followed from zone to zone; `None` if the name is not ours. `alias` is the name the
     /// last alias leads to, if there is one; with `awaits` the target of an ALIAS whose addresses must be known first.
     ///

@@ -198,6 +198,12 @@ impl Config {
         self.store.check()?;
         self.send.check()?;
         self.dns.check()?;
+        if let Some(list) = self.policy.dnsbl.iter().find(|list| self.dns.ttl.iter().any(|rule| rule.is_for(&list.zone))) {
+            return Err(format!(
+                "dns.ttl: zone = \"{}\" is a list of [[policy.dnsbl]]: give it ttl_min and ttl_max there instead",
+                list.zone
+            ));
+        }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return Err("tls.certificate and tls.key: give both or none".to_owned());
         }
@@ -288,6 +294,12 @@ mod tests {
                 "f:10: dns.zone: name = \"a..b\"",
             ),
             ("[users]\nmode = \"required\"\nscan = \"0\"\n", "f:8: users.scan = \"0\": give the name or number of a user"),
+            (
+                "[[policy.dnsbl]]\nzone = \"bl.example\"\n[[dns.ttl]]\nzone = \"bl.example\"\n",
+                "f:9: dns.ttl: zone = \"bl.example\" is a list of [[policy.dnsbl]]: give",
+            ),
+            ("[[dns.ttl]]\nzone = \"a.b\"\nmail_max = 1\n", "f:7: dns.ttl: zone = \"a.b\": mail_min is 900"),
+            ("[dns]\nnegative_entries = 1000000000\n", "f:7: dns.negative_entries = 1000000000: give"),
             ("[policy]\njunk_score = 1.0\n", "policy: mark_score 5 <= junk_score 1"),
         ] {
             let error = Config::parse(&format!("{GOOD}{change}"), "f").unwrap_err();

@@ -4,7 +4,7 @@ const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
 const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 19] = [
+const SECTIONS: [(&str, &str, &str); 20] = [
     ("server", include_str!("config.rs"), "pub struct Server "),
     ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, &str, &str); 19] = [
     ("send", include_str!("../../../store/daemon/src/config.rs"), "pub struct SendConfig "),
     ("dns", DNS, "pub struct DnsConfig "),
     ("dns.rate_limit", DNS, "pub struct RateLimitConfig "),
+    ("[dns.ttl]", include_str!("../../../edge/transport/src/dns/ttl.rs"), "pub struct TtlConfig "),
     ("[dns.zone]", ZONES, "pub struct ZoneConfig "),
     ("[dns.key]", ZONES, "pub struct KeyConfig "),
     ("[dns.block_list]", ZONES, "pub struct BlockListConfig "),
@@ -63,6 +64,8 @@ mod tests {
             "forwarders",
             "responses_per_second",
             "refuse",
+            "negative_entries",
+            "mail_negative_max",
         ] {
             assert!(text.contains(&format!("# {key} =")), "{key}");
         }

@@ -72,9 +72,9 @@ impl Lists {
     }
 }
 
-/// How long the resolver keeps what lists say.
+/// How long the resolver keeps answers, with what lists say: they have their own settings.
 pub(crate) fn ttl_rules(launch: &EdgeLaunch) -> TtlRules {
-    let mut rules = TtlRules::default();
+    let mut rules = launch.dns.ttl_rules();
     for list in &launch.policy.dnsbl {
         if let Ok(zone) = Name::absolute(&list.zone) {
             rules.add(&zone, list.ttl());

@@ -13,11 +13,12 @@ use super::negative::{Negative, NegativeStore};
 use super::packed::Packed;
 use super::policy::{FAILURE_TTL_MAX, Purpose, Says, TtlRules, failure_ttl};
 use super::sieve::Sieve;
-use super::snapshot::{AGE_MAX, KeptTimes, Snapshot};
+use super::snapshot::{AGE_MAX, Snapshot};
 use super::{Answer, Resolved};
 use crate::dnssec::Security;
 use crate::name::{Name, is_within};
 use crate::types::{Rcode, Rtype};
+use entry::Entry;
 use hashbrown::HashTable;
 use std::sync::Arc;
 
@@ -90,47 +91,10 @@ pub struct CacheStats {
     pub refreshes: u64,
     /// Look-ups answered by a snapshot.
     pub snapshot_hits: u64,
+    /// Snapshots that are looked into now.
+    pub snapshots: usize,
     /// Look-ups answered by the store of negatives.
     pub negative_hits: u64,
-    /// Entries of the store of negatives, of all shards.
-    pub negative_entries: usize,
-    /// Bytes of the store of negatives, of all shards.
-    pub negative_bytes: usize,
-}
-
-#[derive(Debug)]
-struct Entry {
-    packed: Packed,
-    hash: u64,
-    stored: u32,
-    until_mail: u32,
-    until_client: u32,
-    /// Beyond its time it is kept until then: for want of better, or to count failures.
-    until_gone: u32,
-    /// A failure has been put since: until then what is stale is given at once.
-    recheck: u32,
-    /// Failures in a row.
-    failures: u8,
-    refresh_said: bool,
-}
-
-impl Entry {
-    fn until(&self, purpose: Purpose) -> u32 {
-        match purpose {
-            Purpose::Mail => self.until_mail,
-            Purpose::Client => self.until_client,
-        }
-    }
-
-    fn resolved(&self, purpose: Purpose, now: u32, stale: bool) -> Resolved {
-        let left_seconds = self.until(purpose).saturating_sub(now);
-        Resolved { packed: self.packed.clone(), age_seconds: now.saturating_sub(self.stored), left_seconds, stale }
-    }
-
-    /// True for what says something, and may be given beyond its time.
-    fn may_be_stale(&self) -> bool {
-        self.until_gone > self.until_mail.max(self.until_client) && self.failures == 0
-    }
 }
 
 /// Bytes the allocator takes for a shared slice of this length: two counts before it, in steps of 16.
@@ -156,6 +120,8 @@ pub struct Cache {
     packed_bytes: usize,
     stats: CacheStats,
     snapshots: Vec<Arc<Snapshot>>,
+    /// Then they are let go.
+    snapshots_until: u32,
     /// What the store of negatives says: NODATA and NXDOMAIN.
     nothing: [Resolved; 2],
 }
@@ -173,6 +139,7 @@ impl Cache {
             packed_bytes: 0,
             stats: CacheStats::default(),
             snapshots: Vec::new(),
+            snapshots_until: 0,
             nothing,
         }
     }
@@ -243,51 +210,6 @@ impl Cache {
         };
         self.stats.negative_hits += 1;
         Some(resolved.clone())
-    }
-
-    /// Takes an answer over from a snapshot.
-    fn find_in_snapshots(&mut self, hash: u64, key: &[u8], rtype: Rtype, now: u32) -> Option<u32> {
-        let unix_now = self.unix(now);
-        let kept = self.snapshots.iter().find_map(|snapshot| snapshot.find(key, rtype, unix_now))?;
-        let stored = now.checked_sub(u32::try_from(unix_now.checked_sub(kept.stored)?).ok()?)?;
-        let entry = Entry {
-            packed: kept.packed,
-            hash,
-            stored,
-            until_mail: stored.saturating_add(kept.seconds_mail),
-            until_client: stored.saturating_add(kept.seconds_client),
-            until_gone: stored.saturating_add(kept.seconds_gone),
-            recheck: 0,
-            failures: 0,
-            refresh_said: false,
-        };
-        self.stats.snapshot_hits += 1;
-        self.replace(None, entry, now);
-        self.place(hash, key, rtype)
-    }
-
-    /// All that is not over, for [`Self::attach`] after the next start. Failures are left out, and the store of negatives: it ends within minutes.
-    #[must_use]
-    pub fn snapshot(&self, now_ms: u64) -> Vec<u8> {
-        let now = seconds(now_ms);
-        let unix_now = self.unix(now);
-        let kept = self.entries.iter().filter(|(_, entry)| entry.failures == 0 && entry.until_gone > now).map(|(_, entry)| {
-            let age = now.saturating_sub(entry.stored);
-            let times = KeptTimes {
-                stored: unix_now.saturating_sub(age.into()),
-                seconds_mail: entry.until_mail - entry.stored,
-                seconds_client: entry.until_client - entry.stored,
-                seconds_gone: entry.until_gone - entry.stored,
-            };
-            (&entry.packed, times)
-        });
-        Snapshot::write(kept, self.config.hash_key, unix_now)
-    }
-
-    /// Looks into snapshots for what is not here: those of all shards, for the number of these may have changed. Each costs some 50 ns a miss, until
-    /// all in it is over or something is flushed.
-    pub fn attach(&mut self, snapshots: Vec<Arc<Snapshot>>) {
-        self.snapshots = snapshots;
     }
 
     /// What was known before its time was over: for when the resolver cannot say, or takes longer than [`STALE_ANSWER_WAIT_MS`]. Positive
@@ -444,14 +366,10 @@ impl Cache {
         self.packed_bytes + self.entries.bytes() + self.table.allocation_size()
     }
 
-    /// Counts and sizes. Costs a walk over the store of negatives.
+    /// Counts and sizes, but for those of the store of negatives, which is not this cache's alone.
     #[must_use]
-    pub fn stats(&self, now_ms: u64) -> CacheStats {
-        let (entries, bytes) = (self.len(), self.bytes());
-        let store = self.config.negatives.as_ref();
-        let negative_entries = store.map_or(0, |store| store.len(self.unix(seconds(now_ms))));
-        let negative_bytes = store.map_or(0, |store| store.bytes());
-        CacheStats { entries, bytes, negative_entries, negative_bytes, ..self.stats }
+    pub fn stats(&self) -> CacheStats {
+        CacheStats { entries: self.len(), bytes: self.bytes(), snapshots: self.snapshots.len(), ..self.stats }
     }
 
     /// Takes other rules; what is kept stays for the time it was given.
@@ -493,5 +411,7 @@ impl Cache {
     }
 }
 
+mod entry;
+mod snapshots;
 #[cfg(test)]
 mod tests;

@@ -38,7 +38,7 @@ const TTL: u32 = 3600;
 /// What the resolver knows by itself.
 #[derive(Debug, Default)]
 pub struct LocalZones {
-    hosts: HashMap<Name, Vec<(Rtype, Rdata)>>,
+    hosts: HashMap<Box<[u8]>, Vec<(Rtype, Rdata)>>,
     empty: HashSet<Box<[u8]>>,
 }
 
@@ -70,20 +70,21 @@ impl LocalZones {
             IpAddr::V4(address) => (Rtype::A, address.octets().into()),
             IpAddr::V6(address) => (Rtype::AAAA, address.octets().into()),
         };
-        self.hosts.entry(name.to_key()).or_default().push((rtype, rdata));
-        self.hosts.entry(reverse(address)).or_default().push((Rtype::PTR, name.wire().into()));
+        self.hosts.entry(name.to_key().wire().into()).or_default().push((rtype, rdata));
+        self.hosts.entry(reverse(address).wire().into()).or_default().push((Rtype::PTR, name.wire().into()));
     }
 
-    /// The answer, if the name is local; `key` in lower case.
+    /// The answer, if the name is local; `key` in lower case and wire form.
     #[must_use]
-    pub fn answer(&self, key: &Name, rtype: Rtype) -> Option<Answer> {
+    pub fn answer(&self, key: &[u8], rtype: Rtype) -> Option<Answer> {
         let answer = |rcode, records| Answer { rcode, records, authority: Vec::new(), ttl: TTL, security: Security::Unchecked };
         if let Some(sets) = self.hosts.get(key) {
+            let name = Name::from_wire(key).ok()?;
             let own = sets.iter().filter(|(own, _)| *own == rtype);
-            let records = own.map(|(rtype, rdata)| Record { name: key.clone(), rtype: *rtype, ttl: TTL, rdata: rdata.clone() });
+            let records = own.map(|(rtype, rdata)| Record { name: name.clone(), rtype: *rtype, ttl: TTL, rdata: rdata.clone() });
             return Some(answer(Rcode::NOERROR, records.collect()));
         }
-        suffixes(key.wire()).any(|suffix| self.empty.contains(suffix)).then(|| answer(Rcode::NXDOMAIN, Vec::new()))
+        suffixes(key).any(|suffix| self.empty.contains(suffix)).then(|| answer(Rcode::NXDOMAIN, Vec::new()))
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
         let name = |text: &str| Name::absolute(text).unwrap();
         let zones = LocalZones::new(&[(name("Relay.example"), [10, 0, 0, 1].into())], true);
         let ask = |text: &str, rtype| {
-            let answer = zones.answer(&name(text), rtype)?;
+            let answer = zones.answer(name(text).wire(), rtype)?;
             Some((answer.rcode, answer.records.first().map(|record| crate::record::rdata_text(rtype, &record.rdata))))
         };
         assert_eq!(ask("relay.example", Rtype::A), Some((Rcode::NOERROR, Some("10.0.0.1".into()))));
@@ -107,6 +108,6 @@ mod tests {
         assert_eq!(ask("x.31.172.in-addr.arpa", Rtype::PTR), Some((Rcode::NXDOMAIN, None)));
         assert_eq!(ask("32.172.in-addr.arpa", Rtype::PTR), None);
         assert_eq!(ask("example.org", Rtype::A), None);
-        assert!(LocalZones::new(&[], false).answer(&name("localhost"), Rtype::A).is_none());
+        assert!(LocalZones::new(&[], false).answer(name("localhost").wire(), Rtype::A).is_none());
     }
 }

@@ -12,6 +12,7 @@ mod hash;
 mod infrastructure;
 mod local;
 mod negative;
+mod own;
 mod packed;
 mod policy;
 mod reading;
@@ -28,6 +29,7 @@ pub use hash::HashKey;
 pub use infrastructure::{Counters, Infrastructure, InfrastructureConfig, do_not_query_default};
 pub use local::LocalZones;
 pub use negative::{Negative, NegativeStore};
+pub use own::{Own, OwnAnswers};
 pub use packed::RecordView;
 pub use policy::{FAILURE_TTL_MAX, FAILURE_TTL_MIN, Purpose, TtlPolicy, TtlRules, ZoneTtl};
 pub use resolution::{Ask, Failure, Resolution, Step, TraceEntry, fuzz_resolution};
@@ -36,8 +38,6 @@ pub use roots::{built_in_hints, parse_hints};
 pub use snapshot::{Snapshot, SnapshotError, fuzz_snapshot};
 
 use crate::dnssec::Security;
-use crate::hosted::Hosted;
-use crate::name::Name;
 use crate::record::Record;
 use crate::types::{Rcode, Rtype};
 
@@ -73,28 +73,4 @@ impl Answer {
     pub fn rdata(&self, rtype: Rtype) -> impl Iterator<Item = &[u8]> {
         self.records.iter().filter(move |record| record.rtype == rtype).map(|record| &*record.rdata)
     }
-}
-
-/// What our own zones say, in the resolver's form. The name of an alias that leads out of them comes with it: it remains to be looked up.
-#[must_use]
-pub fn answer_of_hosted(hosted: &Hosted, name: &Name, rtype: Rtype) -> Option<(Answer, Option<Name>)> {
-    let found = hosted.answer(name, rtype)?;
-    // A delegated part of a hosted zone is somebody else's.
-    if !found.authoritative && found.rcode == Rcode::NOERROR {
-        return None;
-    }
-    let flatten = |placed: &crate::zone::Placed<'_>| -> Vec<Record> {
-        let set = &placed.set;
-        let record = |rdata: &crate::record::Rdata| Record {
-            name: placed.owner.clone(),
-            rtype: set.rtype,
-            ttl: set.ttl,
-            rdata: rdata.clone(),
-        };
-        set.rdata.iter().map(record).collect()
-    };
-    let records: Vec<Record> = found.answer.iter().flat_map(flatten).collect();
-    let authority: Vec<Record> = found.authority.iter().flat_map(flatten).collect();
-    let ttl = records.iter().chain(&authority).map(|record| record.ttl).min().unwrap_or(0);
-    Some((Answer { rcode: found.rcode, records, authority, ttl, security: Security::Unchecked }, found.leads_to))
 }

@@ -68,6 +68,19 @@ impl std::error::Error for SnapshotError {}
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) packed: Packed,
+    pub(super) times: KeptTimes,
+}
+
+impl Kept {
+    fn is_valid(&self, unix_now: u64) -> bool {
+        let KeptTimes { stored, seconds_gone, .. } = self.times;
+        stored <= unix_now && stored.saturating_add(seconds_gone.into()) > unix_now
+    }
+}
+
+/// The times of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeptTimes {
     /// Unix seconds.
     pub(super) stored: u64,
     pub(super) seconds_mail: u32,
@@ -182,11 +195,20 @@ impl Snapshot {
             }
             let kept = Self::read(whole, place);
             if let Some(kept) = kept.filter(|kept| kept.packed.is_for(key, rtype)) {
-                let valid = kept.stored <= unix_now && kept.stored.saturating_add(kept.seconds_gone.into()) > unix_now;
-                return valid.then_some(kept);
+                return kept.is_valid(unix_now).then_some(kept);
             }
         }
         None
+    }
+
+    /// All that is not gone. Costs a walk over the file.
+    pub(super) fn entries(&self, unix_now: u64) -> impl Iterator<Item = Kept> {
+        let whole = (*self.bytes).as_ref();
+        let places = (0..self.buckets).filter_map(move |bucket| {
+            let place = u32_at(whole, HEAD_BYTES + bucket * BUCKET_BYTES + 4).filter(|place| *place != 0)?;
+            usize::try_from(place).ok()?.checked_mul(8)
+        });
+        places.filter_map(move |place| Self::read(whole, place)).filter(move |kept| kept.is_valid(unix_now))
     }
 
     fn read(whole: &[u8], place: usize) -> Option<Kept> {
@@ -196,13 +218,13 @@ impl Snapshot {
             return None;
         }
         let seconds = |at| u32_at(whole, place + at).filter(|seconds| *seconds <= AGE_MAX);
-        Some(Kept {
+        let times = KeptTimes {
             stored: u64_at(whole, place + 8)?,
             seconds_mail: seconds(16)?,
             seconds_client: seconds(20)?,
             seconds_gone: seconds(24)?,
-            packed: Packed::from_bytes(whole.get(place + ENTRY_HEAD_BYTES..end)?)?,
-        })
+        };
+        Some(Kept { packed: Packed::from_bytes(whole.get(place + ENTRY_HEAD_BYTES..end)?)?, times })
     }
 
     /// Writes a snapshot. Costs one copy of all answers, and an index of 16 to 32 octets an entry.
@@ -257,15 +279,6 @@ impl Snapshot {
     }
 }
 
-/// Times of an entry to be written.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct KeptTimes {
-    pub(super) stored: u64,
-    pub(super) seconds_mail: u32,
-    pub(super) seconds_client: u32,
-    pub(super) seconds_gone: u32,
-}
-
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = out.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);
@@ -311,131 +324,9 @@ pub fn fuzz_snapshot(data: &[u8]) {
     }
     if let Ok(snapshot) = Snapshot::open(Arc::new(bytes), NOW) {
         let _ = snapshot.find(b"\x01a\x07example\0", Rtype::A, NOW);
+        let _ = snapshot.entries(NOW).count();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dnssec::Security;
-    use crate::name::Name;
-    use crate::record::Record;
-    use crate::resolver::Answer;
-    use crate::types::Rcode;
-    use proptest::prelude::*;
-
-    const NOW: u64 = 1_800_000_000;
-
-    fn name(number: usize) -> Name {
-        Name::absolute(&format!("n{number}.example")).unwrap()
-    }
-
-    fn made(count: usize) -> Vec<u8> {
-        let packed: Vec<Packed> = (0..count)
-            .map(|number| {
-                let rdata = [10, 0, 0, u8::try_from(number & 255).unwrap()];
-                let record = Record { name: name(number), rtype: Rtype::A, ttl: 60, rdata: rdata.into() };
-                let answer = Answer {
-                    rcode: Rcode::NOERROR,
-                    records: vec![record],
-                    authority: Vec::new(),
-                    ttl: 60,
-                    security: Security::Insecure,
-                };
-                Packed::new(&name(number), Rtype::A, &answer, |ttl| ttl)
-            })
-            .collect();
-        let times = KeptTimes { stored: NOW - 10, seconds_mail: 900, seconds_client: 60, seconds_gone: 1000 };
-        Snapshot::write(packed.iter().map(|packed| (packed, times)), HashKey::new([3, 4]), NOW)
-    }
-
-    fn open(bytes: &[u8], now: u64) -> Result<Snapshot, SnapshotError> {
-        Snapshot::open(Arc::new(bytes.to_vec()), now)
-    }
-
-    #[test]
-    fn what_was_written_is_found() {
-        let snapshot = open(&made(1000), NOW + 5).unwrap();
-        assert_eq!((snapshot.len(), snapshot.is_over(NOW + 989), snapshot.is_over(NOW + 990)), (1000, false, true));
-        for number in 0..1000 {
-            let kept = snapshot.find(name(number).wire(), Rtype::A, NOW + 5).unwrap();
-            let rdata: Vec<&[u8]> = kept.packed.rdata(Rtype::A).collect();
-            assert_eq!((kept.stored, rdata[0][3]), (NOW - 10, u8::try_from(number & 255).unwrap()));
-        }
-        assert!(snapshot.find(name(1).wire(), Rtype::MX, NOW).is_none());
-        assert!(snapshot.find(name(1000).wire(), Rtype::A, NOW).is_none());
-        assert!(snapshot.find(name(1).wire(), Rtype::A, NOW - 11).is_none());
-        assert!(snapshot.find(name(1).wire(), Rtype::A, NOW + 990).is_none());
-    }
-
-    #[test]
-    fn what_is_not_used() {
-        let good = made(3);
-        let with = |at: usize, byte: u8| {
-            let mut bytes = good.clone();
-            bytes[at] = byte;
-            bytes
-        };
-        assert_eq!(open(b"", NOW).unwrap_err(), SnapshotError::Foreign);
-        assert_eq!(open(&with(0, 0), NOW).unwrap_err(), SnapshotError::Foreign);
-        assert_eq!(open(&with(8, 9), NOW).unwrap_err(), SnapshotError::Version(9));
-        assert_eq!(open(&with(30, 1), NOW).unwrap_err(), SnapshotError::Broken);
-        assert_eq!(open(&good[..good.len() - 1], NOW).unwrap_err(), SnapshotError::Torn);
-        assert_eq!(open(&good[..20], NOW).unwrap_err(), SnapshotError::Torn);
-        assert_eq!(open(&good, NOW - 601).unwrap_err(), SnapshotError::Future);
-        assert_eq!(open(&good, NOW + 990).unwrap_err(), SnapshotError::Old);
-        assert_eq!(open(&made(0), NOW).unwrap_err(), SnapshotError::Old);
-        // A torn page in the middle: that entry is not found, the others are.
-        let mut torn = good.clone();
-        let last = torn.len() - 20;
-        torn[last..].fill(0);
-        let snapshot = open(&torn, NOW).unwrap();
-        let found = [0, 1, 2].map(|number| snapshot.find(name(number).wire(), Rtype::A, NOW).is_some());
-        assert_eq!(found, [true, true, false]);
-    }
-
-    proptest! {
-        #[test]
-        fn a_disk_that_lies_is_harmless(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let mut bytes = made(3);
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            fuzz_snapshot(&bytes);
-            if let Ok(snapshot) = open(&bytes, NOW) {
-                for number in 0..4 {
-                    if let Some(kept) = snapshot.find(name(number).wire(), Rtype::A, NOW) {
-                        prop_assert!(number < 3 && kept.packed.rdata(Rtype::A).count() == 1);
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_harmless(data in proptest::collection::vec(any::<u8>(), 0..300)) { fuzz_snapshot(&data); }
-    }
-
-    /// Writes inputs for the fuzzer: `cargo test -p postring-dns fuzz_snapshot_inputs -- --ignored`.
-    #[test]
-    #[ignore = "writes files"]
-    fn fuzz_snapshot_inputs() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/inputs/snapshot");
-        std::fs::create_dir_all(&folder).unwrap();
-        let good = made(1);
-        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
-        write("one", &good);
-        write("three", &made(3));
-        write("none", &made(0));
-        write("cut", &good[..good.len() - 9]);
-        write("head_cut", &good[..40]);
-        let mut far = good.clone();
-        far[HEAD_BYTES + 4..HEAD_BYTES + 8].fill(255);
-        write("place_beyond", &far);
-        let mut buckets = good.clone();
-        buckets[52..56].fill(255);
-        write("buckets_beyond", &buckets);
-        let mut long = good;
-        let entry = HEAD_BYTES + 2 * BUCKET_BYTES;
-        long[entry + 4..entry + 8].fill(255);
-        write("answer_beyond", &long);
-    }
-}
+mod tests;

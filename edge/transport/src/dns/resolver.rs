@@ -6,13 +6,15 @@
 //! ```
 
 use super::DnsConfig;
+use super::config::unix_now;
 use super::outside::{Outside, Trace};
 use super::pace::Pace;
 use super::waiting::{Flights, Place, Waiting};
+use postring_dns::key::NameKey;
 use postring_dns::record::address;
 use postring_dns::resolver::{
-    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, Purpose, Resolved, STALE_ANSWER_WAIT_MS, TtlRules,
-    answer_of_hosted,
+    Answer, Budget, Cache, CacheConfig, CacheStats, Counters, LocalZones, NegativeStore, Own, OwnAnswers, Purpose, Resolved,
+    STALE_ANSWER_WAIT_MS, Snapshot, TtlRules,
 };
 use postring_dns::{Hosted, Name, Rcode, Rtype};
 use std::cell::RefCell;
@@ -35,7 +37,7 @@ pub struct Resolver {
 }
 
 struct Inner {
-    hosted: RefCell<Arc<Hosted>>,
+    own: RefCell<OwnAnswers>,
     local: RefCell<LocalZones>,
     cache: RefCell<Cache>,
     outside: Outside,
@@ -75,10 +77,17 @@ impl Resolver {
     /// A resolver with an empty cache.
     #[must_use]
     pub fn new(config: &DnsConfig, hosted: Arc<Hosted>) -> Self {
-        let cache = CacheConfig { bytes_max: config.cache_mib << 20, ..CacheConfig::default() };
+        Self::sharing(config, hosted, None)
+    }
+
+    /// The same with a store of negative answers that others have as well, see [`DnsConfig::negatives`].
+    #[must_use]
+    pub fn sharing(config: &DnsConfig, hosted: Arc<Hosted>, negatives: Option<Arc<NegativeStore>>) -> Self {
+        let unix_at_zero = unix_now();
+        let cache = CacheConfig { bytes_max: config.cache_mib << 20, unix_at_zero, negatives, ..CacheConfig::default() };
         let resolver = Self {
             inner: Rc::new(Inner {
-                hosted: RefCell::default(),
+                own: RefCell::default(),
                 local: RefCell::default(),
                 cache: RefCell::new(Cache::new(cache)),
                 outside: Outside::new(),
@@ -91,26 +100,27 @@ impl Resolver {
 
     /// Takes another configuration; what is cached stays, but for the cache's size.
     pub fn reload(&self, config: &DnsConfig, hosted: Arc<Hosted>) {
-        *self.inner.hosted.borrow_mut() = hosted;
+        self.inner.own.borrow_mut().host(hosted);
         *self.inner.local.borrow_mut() = LocalZones::new(&config.hosts(), config.local_zones);
+        self.keep_by(config.ttl_rules());
         self.inner.outside.configure(config.infrastructure(), config.trust());
         self.inner.outside.upstream().pace().set_interval(Duration::from_micros(config.gather_us));
     }
 
-    /// Keeps answers by these rules from now on.
+    /// Keeps answers by these rules from now on, until the next reload.
     pub fn keep_by(&self, rules: TtlRules) {
         self.inner.cache.borrow_mut().set_rules(rules);
     }
 
     /// Takes other zones and lists.
     pub fn host(&self, hosted: Arc<Hosted>) {
-        *self.inner.hosted.borrow_mut() = hosted;
+        self.inner.own.borrow_mut().host(hosted);
     }
 
     /// What is hosted.
     #[must_use]
     pub fn hosted(&self) -> Arc<Hosted> {
-        Arc::clone(&self.inner.hosted.borrow())
+        Arc::clone(self.inner.own.borrow().hosted())
     }
 
     /// Questions sent to other servers so far.
@@ -130,7 +140,19 @@ impl Resolver {
     /// What is kept, and what it was good for.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
-        self.inner.cache.borrow().stats(self.now_ms())
+        self.inner.cache.borrow().stats()
+    }
+
+    /// Looks into what the caches of the last run have left as well.
+    pub fn attach(&self, snapshots: Vec<Arc<Snapshot>>) {
+        self.inner.cache.borrow_mut().attach(snapshots, self.now_ms());
+    }
+
+    /// What the cache leaves to the next run, for a file; `None`: nothing. `part` is the number of this resolver among those that were given the same
+    /// snapshots, and how many these are. Costs a copy of all that is kept: to be called when nobody is served any more.
+    #[must_use]
+    pub fn snapshot(&self, part: (usize, usize)) -> Option<Vec<u8>> {
+        self.inner.cache.borrow().snapshot(part, self.now_ms())
     }
 
     /// Forgets what is kept at a name, below it too with `below`; of the root and below it: all, what is known of servers included. Gives the
@@ -168,22 +190,21 @@ impl Resolver {
     }
 
     fn at_once(&self, name: &Name, rtype: Rtype, purpose: Purpose) -> AtOnce {
-        if let Some((answer, leads_to)) = answer_of_hosted(&self.inner.hosted.borrow(), name, rtype) {
-            return match leads_to {
-                None => AtOnce::Done(Resolved::new(name, rtype, &answer)),
-                Some(target) => AtOnce::Alias(answer, target),
-            };
+        let Some(key) = NameKey::of(name.wire()) else { return AtOnce::Done(Resolved::failure(name, rtype)) };
+        match self.inner.own.borrow_mut().answer(&key, name, rtype) {
+            Some(Own::Done(resolved)) => return AtOnce::Done(resolved),
+            Some(Own::Alias(answer, target)) => return AtOnce::Alias(answer, target),
+            None => {}
         }
-        let key = name.to_key();
-        if let Some(answer) = self.inner.local.borrow().answer(&key, rtype) {
+        if let Some(answer) = self.inner.local.borrow().answer(key.wire(), rtype) {
             return AtOnce::Done(Resolved::new(name, rtype, &answer));
         }
         let now_ms = self.now_ms();
         let found = self.inner.cache.borrow_mut().get(key.wire(), rtype, purpose, now_ms);
-        let Some(found) = found else { return AtOnce::Ask(key) };
+        let Some(found) = found else { return AtOnce::Ask(name.to_key()) };
         if found.refresh {
             // For whoever asks next; should there be no place, it is found when its time is over.
-            let _ = self.begin(key, rtype, purpose);
+            let _ = self.begin(name.to_key(), rtype, purpose);
         }
         AtOnce::Done(found.resolved)
     }
@@ -203,7 +224,7 @@ impl Resolver {
     /// Looks a name up for a check or the delivery of a mail: what we host, what is local, what is cached, or what other servers say. Takes at
     /// most some ten seconds; what nobody could say is an answer for which `is_failure` is true.
     ///
-    /// Cost of a hit: one or two table look-ups, no packet; answers of our own zones are copied.
+    /// Cost of a hit: one or two table look-ups, no packet, no allocation.
     pub async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
         self.lookup_with(name, rtype, Lookup::MAIL).await
     }
@@ -307,152 +328,4 @@ pub async fn confirmed_name(resolver: Resolver, client: IpAddr) -> Option<String
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dns::ResolverMode;
-    use postring_dns::Service;
-    use postring_dns::responder::{Client, Context, Response, Transport, respond};
-    use postring_dns::zone::parse_zone;
-    use std::io::{self, Read, Write};
-    use std::net::{SocketAddr, TcpListener, UdpSocket};
-    use std::path::Path;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// A server for each zone: the root, a top-level domain, and two zones below it.
-    const ZONES: [(&str, &str); 4] = [
-        (".", "@ 60 SOA a h 1 2 3 4 60\n@ 60 NS a\na 60 A 127.0.0.1\ntest 60 NS ns.test\nns.test 60 A 127.0.0.2\n"),
-        (
-            "test",
-            "@ 60 SOA ns h 1 2 3 4 60\n@ 60 NS ns\nns 60 A 127.0.0.2\na 60 NS ns.a\nns.a 60 A 127.0.0.3\nb 60 NS ns.a\nc 60 NS ns.c\nns.c 60 A 127.0.0.9\n",
-        ),
-        (
-            "a.test",
-            "@ 60 SOA ns h 1 2 3 4 60\n@ 60 NS ns\nns 60 A 127.0.0.3\nmx 60 A 192.0.2.1\nfar 60 CNAME www.b.test.\nlong 60 TXT LONG\n",
-        ),
-        ("b.test", "@ 60 SOA ns.a.test. h 1 2 3 4 60\n@ 60 NS ns.a.test.\nwww 60 A 192.0.2.2\n"),
-    ];
-    const SERVERS: usize = 3;
-
-    fn hosted(zones: &[usize]) -> Hosted {
-        let mut hosted = Hosted::default();
-        // Six strings of 250 octets are more than a datagram holds.
-        let long = std::iter::repeat_n(format!("\"{}\"", "x".repeat(250)), 6).collect::<Vec<_>>().join(" ");
-        for (name, text) in zones.iter().map(|zone| ZONES[*zone]) {
-            let origin = Name::absolute(name).unwrap();
-            let zone = parse_zone(&origin, Path::new("zone"), &mut |_| Ok(text.replace("LONG", &long))).unwrap();
-            hosted.add(&origin, Service::Zone(zone)).unwrap();
-        }
-        hosted
-    }
-
-    /// Sockets of all servers on one port.
-    fn by(transport: Transport) -> Client {
-        Client { address: [127, 0, 0, 1].into(), transport }
-    }
-
-    fn bind() -> (u16, Vec<(UdpSocket, TcpListener)>) {
-        for _ in 0..100 {
-            let first = UdpSocket::bind("127.0.0.1:0").unwrap();
-            let port = first.local_addr().unwrap().port();
-            let others = (2..=SERVERS).map(|last| UdpSocket::bind(format!("127.0.0.{last}:{port}")));
-            let Ok(udp) = std::iter::once(Ok(first)).chain(others).collect::<io::Result<Vec<_>>>() else { continue };
-            let tcp = udp.iter().map(|udp| TcpListener::bind(udp.local_addr().unwrap())).collect::<io::Result<Vec<_>>>();
-            let Ok(tcp) = tcp else { continue };
-            return (port, udp.into_iter().zip(tcp).collect());
-        }
-        panic!("no port is free on three addresses");
-    }
-
-    /// Runs `test` with a resolver for which the Internet is these servers; gives the number of datagrams they were sent.
-    fn with_servers<F: Future<Output = ()>>(test: impl FnOnce(Resolver) -> F) -> usize {
-        let (port, sockets) = bind();
-        let asked = Arc::new(AtomicUsize::new(0));
-        for (number, (udp, tcp)) in sockets.into_iter().enumerate() {
-            let zones = if number == 2 { vec![2, 3] } else { vec![number] };
-            let (hosted, asked) = (Arc::new(hosted(&zones)), Arc::clone(&asked));
-            let tcp_hosted = Arc::clone(&hosted);
-            // They end with the process.
-            std::thread::spawn(move || {
-                let (mut packet, mut out) = ([0; 4096], Vec::new());
-                while let Ok((length, client)) = udp.recv_from(&mut packet) {
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    assert_eq!(
-                        respond(&Context::default(), &hosted, &packet[..length], by(Transport::Udp), false, &mut out),
-                        Response::Ready
-                    );
-                    udp.send_to(&out, client).unwrap();
-                }
-            });
-            std::thread::spawn(move || {
-                let mut out = Vec::new();
-                while let Ok((mut stream, _)) = tcp.accept() {
-                    let mut length = [0; 2];
-                    stream.read_exact(&mut length).unwrap();
-                    let mut query = vec![0; u16::from_be_bytes(length).into()];
-                    stream.read_exact(&mut query).unwrap();
-                    assert_eq!(
-                        respond(&Context::default(), &tcp_hosted, &query, by(Transport::Tcp), false, &mut out),
-                        Response::Ready
-                    );
-                    stream.write_all(&[&u16::try_from(out.len()).unwrap().to_be_bytes()[..], &out].concat()).unwrap();
-                }
-            });
-        }
-        let config = DnsConfig {
-            resolver: ResolverMode::Iterate,
-            root_hints: vec![SocketAddr::from(([127, 0, 0, 1], port))],
-            do_not_query: Vec::new(),
-            validate: Some(false),
-            upstream_port: port,
-            ..DnsConfig::default()
-        };
-        glommio::LocalExecutor::default().run(test(Resolver::new(&config, Arc::default())));
-        asked.load(Ordering::Relaxed)
-    }
-
-    async fn addresses(resolver: &Resolver, name: &str) -> (Rcode, Vec<IpAddr>) {
-        let resolved = resolver.lookup(&Name::absolute(name).unwrap(), Rtype::A).await;
-        (resolved.rcode(), resolved.rdata(Rtype::A).filter_map(address).collect())
-    }
-
-    #[test]
-    fn from_the_root_down_over_sockets() {
-        let asked = with_servers(|resolver| async move {
-            assert_eq!(addresses(&resolver, "mx.a.test").await, (Rcode::NOERROR, vec![[192, 0, 2, 1].into()]));
-            assert_eq!(addresses(&resolver, "Mx.A.test").await, (Rcode::NOERROR, vec![[192, 0, 2, 1].into()]));
-            assert_eq!(addresses(&resolver, "far.a.test").await, (Rcode::NOERROR, vec![[192, 0, 2, 2].into()]));
-            assert_eq!(addresses(&resolver, "no.a.test").await, (Rcode::NXDOMAIN, vec![]));
-            let long = resolver.lookup(&Name::absolute("long.a.test").unwrap(), Rtype::TXT).await;
-            assert_eq!(postring_dns::record::text(long.rdata(Rtype::TXT).next().unwrap()).len(), 1500);
-            assert_eq!((resolver.counters().asked, resolver.counters().asked_tcp), (10, 1));
-            let trace = resolver.trace(&Name::absolute("mx.a.test").unwrap(), Rtype::A).await;
-            assert_eq!((trace.answer.records.len(), trace.entries.len(), trace.verdict), (1, 1, None));
-        });
-        // The root's servers, test, a.test, mx; far, b.test, www; no; long, and over TCP; mx again.
-        assert_eq!(asked, 10);
-    }
-
-    #[test]
-    fn equal_questions_are_asked_once() {
-        let asked = with_servers(|resolver| async move {
-            let same: Vec<_> = (0..50)
-                .map(|_| {
-                    let resolver = resolver.clone();
-                    glommio::spawn_local(async move { addresses(&resolver, "mx.a.test").await })
-                })
-                .collect();
-            for task in same {
-                assert_eq!(task.await.0, Rcode::NOERROR);
-            }
-        });
-        assert_eq!(asked, 4);
-    }
-
-    #[test]
-    fn a_server_that_is_not_there_is_a_failure() {
-        with_servers(|resolver| async move {
-            assert_eq!(addresses(&resolver, "www.c.test").await, (Rcode::SERVFAIL, vec![]));
-            assert!(resolver.counters().silences > 0);
-        });
-    }
-}
+mod tests;

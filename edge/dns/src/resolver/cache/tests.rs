@@ -42,7 +42,7 @@ fn times() {
     assert_eq!(ages(Purpose::Mail, 900), [Some(900), None, None, None, None]);
     assert_eq!(ages(Purpose::Mail, 1000), [None; 5]);
     assert_eq!(cache.len(), 2, "what may be stale stays");
-    assert_eq!(cache.stats(0).misses, 20);
+    assert_eq!(cache.stats().misses, 20);
     get(&mut cache, "a", Purpose::Mail, 1000 + 86_400);
     assert_eq!((get(&mut cache, "b", Purpose::Mail, 900 + 86_400).is_none(), cache.len(), cache.packed_bytes), (true, 0, 0));
 }
@@ -91,7 +91,7 @@ fn stale_is_better_than_nothing() {
         cache.put(&name("b"), Rtype::A, &answer, Purpose::Mail, 0);
         assert!(cache.get_stale(name("b").wire(), Rtype::A, 100_000).is_none());
     }
-    assert_eq!(cache.stats(0).stale, 2);
+    assert_eq!(cache.stats().stale, 2);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn popular_names_are_asked_for_again_once() {
         let refresh = [899, 900, 901, 999].map(|second| get(&mut cache, "a", Purpose::Mail, second).unwrap().refresh);
         assert_eq!(refresh, [false, true, false, false]);
     }
-    assert_eq!(cache.stats(0).refreshes, 2);
+    assert_eq!(cache.stats().refreshes, 2);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_scan_does_not_push_out_what_is_used() {
         assert!(cache.bytes() <= 20_000);
     }
     assert!(cache.len() > 50, "{} entries", cache.len());
-    assert_eq!(cache.stats(0).evictions + cache.len() as u64, 1001);
+    assert_eq!(cache.stats().evictions + cache.len() as u64, 1001);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn negatives_of_block_lists_are_shared_and_small() {
     let store = Arc::new(NegativeStore::new(1 << 16, HashKey::new([1, 2]), 1_800_000_000));
     let mut ttl = TtlRules::default();
     ttl.add(&name("bl.example"), super::super::ZoneTtl::BLOCK_LIST);
-    let config = CacheConfig { ttl, unix_at_zero: 1_800_000_000, negatives: Some(store), ..CacheConfig::default() };
+    let config = CacheConfig { ttl, unix_at_zero: 1_800_000_000, negatives: Some(Arc::clone(&store)), ..CacheConfig::default() };
     let (mut one, mut other) = (Cache::new(config.clone()), Cache::new(config));
     let (listed, not, elsewhere) = (name("1.bl.example"), name("2.bl.example"), name("2.example"));
     let nodata = Answer { rcode: Rcode::NOERROR, ..Answer::failure(100) };
@@ -142,7 +142,7 @@ fn negatives_of_block_lists_are_shared_and_small() {
     assert_eq!(rcode(&not, Rtype::A, Purpose::Client, 99), None);
     assert_eq!(rcode(&not, Rtype::A, Purpose::Mail, 100), None);
     assert_eq!(rcode(&elsewhere, Rtype::A, Purpose::Mail, 0), None);
-    assert_eq!((other.stats(0).negative_entries, other.stats(0).negative_hits), (2, 3));
+    assert_eq!((store.len(1_800_000_000), other.stats().negative_hits), (2, 3));
     // It is listed now.
     other.put(&not, Rtype::A, &positive("2.bl.example", 100), Purpose::Mail, 0);
     assert!(one.get(not.wire(), Rtype::A, Purpose::Mail, 0).is_none());
@@ -155,18 +155,48 @@ fn a_snapshot_goes_on_where_the_cache_was() {
     before.put(&name("a"), Rtype::A, &positive("a", 1000), Purpose::Mail, 0);
     before.put(&name("b"), Rtype::A, &negative(50), Purpose::Mail, 0);
     before.put(&name("f"), Rtype::A, &Answer::failure(0), Purpose::Mail, 0);
-    let snapshot = Snapshot::open(Arc::new(before.snapshot(100_000)), 1_800_000_500).unwrap();
+    let snapshot = Snapshot::open(Arc::new(before.snapshot((0, 1), 100_000).unwrap()), 1_800_000_500).unwrap();
     assert_eq!(snapshot.len(), 1, "what has ended is not written");
     let mut after = Cache::new(config(1_800_000_500));
-    after.attach(vec![Arc::new(snapshot)]);
-    assert_eq!(after.len(), 0);
+    after.attach(vec![Arc::new(snapshot)], 0);
+    assert_eq!((after.len(), after.stats().snapshots), (0, 1));
     assert_eq!(get(&mut after, "a", Purpose::Mail, 1).unwrap().resolved.age_seconds, 501);
-    assert_eq!((after.len(), after.stats(0).snapshot_hits), (1, 1));
+    assert_eq!((after.len(), after.stats().snapshot_hits), (1, 1));
     assert!(get(&mut after, "b", Purpose::Mail, 1).is_none());
     assert!(get(&mut after, "a", Purpose::Mail, 500).is_none());
     assert!(after.get_stale(name("a").wire(), Rtype::A, 500_000).is_some());
     after.flush_name(&name("a"));
     assert!(after.get_stale(name("a").wire(), Rtype::A, 500_000).is_none());
+}
+
+#[test]
+fn two_stops_in_a_row_lose_nothing_and_snapshots_do_not_stay() {
+    let mut before = Cache::new(CacheConfig::default());
+    assert!(before.snapshot((0, 1), 0).is_none());
+    for text in ["a", "b", "c"] {
+        before.put(&name(text), Rtype::A, &positive(text, 10_000), Purpose::Mail, 0);
+    }
+    let open = |bytes: Option<Vec<u8>>| Arc::new(Snapshot::open(Arc::new(bytes.unwrap()), 3600).unwrap());
+    let snapshot = open(before.snapshot((0, 1), 0));
+    let mut after = [0, 1].map(|_| {
+        let mut after = Cache::new(CacheConfig::default());
+        after.attach(vec![Arc::clone(&snapshot)], 0);
+        after
+    });
+    // One shard has taken "a" over and has learned "d" since; the rest goes on with the first of them alone.
+    assert!(get(&mut after[0], "a", Purpose::Mail, 1).is_some());
+    after[0].put(&name("d"), Rtype::A, &positive("d", 10_000), Purpose::Mail, 0);
+    assert_eq!(open(after[0].snapshot((0, 2), 1000)).len(), 4);
+    assert!(after[1].snapshot((1, 2), 1000).is_none());
+    // After an hour they are no longer looked into.
+    assert_eq!(open(after[0].snapshot((0, 2), 3_600_000)).len(), 2);
+    assert!(get(&mut after[0], "b", Purpose::Mail, 3599).is_some());
+    assert!(get(&mut after[0], "c", Purpose::Mail, 3600).is_none());
+    assert_eq!(after[0].stats().snapshots, 0);
+    // Nor is more taken than a cache may hold.
+    let mut small = Cache::new(CacheConfig { bytes_max: 300, ..CacheConfig::default() });
+    small.attach(vec![snapshot], 0);
+    assert!((1..3).contains(&open(small.snapshot((0, 1), 0)).len()));
 }
 
 #[test]
