@@ -369,6 +369,11 @@ impl World {
         answer
     }
 
+    /// The zone whose servers know the name.
+    pub fn zone(&self, name: &Name, rtype: Rtype) -> &Name {
+        &self.zones[self.zone_of(name, rtype)].origin
+    }
+
     /// The answer after a stranger had it in hand.
     pub fn changed_answer(&self, name: &Name, rtype: Rtype, changes: &[&str], main: bool) -> Answer {
         let mut answer = self.answer(name, rtype);
@@ -399,7 +404,7 @@ impl World {
                 || (record.rtype == Rtype::RRSIG && test(Rtype(u16::from_be_bytes([record.rdata[0], record.rdata[1]]))))
         };
         match what {
-            "now" => {}
+            "now" | "earlier" | "unreferred" => {}
             // No signatures at all.
             "strip" => all(answer, &|record| record.rtype != Rtype::RRSIG),
             // No proofs; with an owner, not that one.
