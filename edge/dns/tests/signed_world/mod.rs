@@ -359,8 +359,14 @@ impl World {
     }
 
     pub fn answer(&self, name: &Name, rtype: Rtype) -> Answer {
-        let mut answer =
-            Answer { rcode: Rcode::NOERROR, records: Vec::new(), authority: Vec::new(), ttl: TTL, security: Security::Unchecked };
+        let mut answer = Answer {
+            rcode: Rcode::NOERROR,
+            records: Vec::new(),
+            authority: Vec::new(),
+            ttl: TTL,
+            security: Security::Unchecked,
+            extended_error: None,
+        };
         let mut next = Some(name.to_key());
         for _ in 0..8 {
             let Some(name) = next else { break };

@@ -11,7 +11,7 @@
 
 use super::denial::{Denial, Denials, iterations};
 use super::keys::{KeyCache, Status, ZoneKeys};
-use super::reason::{ExtendedError, Reason};
+use super::reason::Reason;
 use super::sets::{Place, Set, Sets};
 use super::trust::Start;
 use super::{Stop, Validator};
@@ -19,7 +19,7 @@ use crate::dnssec::digest::Ds;
 use crate::dnssec::key::{Dnskey, FLAG_ZONE};
 use crate::name::{Name, is_within, suffixes};
 use crate::record::Rdata;
-use crate::types::Rtype;
+use crate::types::{ExtendedError, Rtype};
 use std::rc::Rc;
 
 /// Records of one DS set that are looked at.

@@ -22,7 +22,7 @@ mod work;
 #[doc(hidden)]
 pub use fuzz::fuzz_validate;
 pub use keys::KeyCache;
-pub use reason::{ExtendedError, Reason};
+pub use reason::Reason;
 pub use sets::SKEW_SECONDS;
 pub use trust::Trust;
 pub use work::{
@@ -35,7 +35,7 @@ use super::rrsig::Rrsig;
 use crate::name::{Name, is_within, suffixes};
 use crate::record::Record;
 use crate::resolver::Answer;
-use crate::types::{Rcode, Rtype};
+use crate::types::{ExtendedError, Rcode, Rtype};
 use chain::Zone;
 use denial::{Denial, Denials};
 use keys::Status;
@@ -349,10 +349,11 @@ impl Validator {
     /// the signatures allow, and marked.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        let (security, rcode) = match &self.verdict {
-            Some(Verdict::Secure) => (Security::Secure, self.rcode),
-            Some(Verdict::Insecure(_)) => (Security::Insecure, self.rcode),
-            Some(Verdict::Bogus(_)) | None => return Answer::failure(BOGUS_TTL),
+        let (security, reason) = match &self.verdict {
+            Some(Verdict::Secure) => (Security::Secure, None),
+            Some(Verdict::Insecure(reason)) => (Security::Insecure, reason.as_ref()),
+            Some(Verdict::Bogus(reason)) => return Answer::failure(BOGUS_TTL).because(reason.code),
+            None => return Answer::failure(BOGUS_TTL),
         };
         let everything = self.rtype == Rtype::RRSIG;
         let keep = |place: Place, records: &[Record]| -> Vec<Record> {
@@ -376,7 +377,8 @@ impl Validator {
         let records = keep(Place::Answer, &self.answer.records);
         let authority = keep(Place::Authority, &self.answer.authority);
         let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(u32::MAX);
-        Answer { rcode, records, authority, ttl: self.answer.ttl.min(ttl).min(self.ttl), security }
+        let (ttl, extended_error) = (self.answer.ttl.min(ttl).min(self.ttl), reason.map(|reason| reason.code));
+        Answer { rcode: self.rcode, records, authority, ttl, security, extended_error }
     }
 }
 
