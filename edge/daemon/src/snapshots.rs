@@ -185,6 +185,7 @@ mod tests {
             authority: Vec::new(),
             ttl: 60,
             security: Security::Unchecked,
+            extended_error: None,
         };
         cache.put(&name, Rtype::A, &answer, Purpose::Mail, 0);
         cache.snapshot((0, 1), 0).unwrap()

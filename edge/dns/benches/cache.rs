@@ -9,12 +9,14 @@ use postring_dns::dnssec::Security;
 use postring_dns::query::write_query;
 use postring_dns::record::Record;
 use postring_dns::resolver::{Answer, Cache, CacheConfig, HashKey, Negative, NegativeStore, Purpose, Snapshot};
-use postring_dns::responder::{Transport, respond_resolved};
+use postring_dns::responder::{Client, Context, Transport, respond_resolved};
 use postring_dns::{Name, Rcode, Rtype};
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+const CLIENT: Client = Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Udp };
 const NAMES: usize = 100_000;
 
 fn host(number: usize) -> Name {
@@ -29,7 +31,14 @@ fn answer(number: usize) -> Answer {
     };
     let address = |last: u8| Record { name: host(number), rtype: Rtype::A, ttl: 3600, rdata: [192, 0, 2, last].into() };
     let records = if number.is_multiple_of(2) { vec![mx(1), mx(2)] } else { vec![address(1), address(2)] };
-    Answer { rcode: Rcode::NOERROR, records, authority: Vec::new(), ttl: 3600, security: Security::Unchecked }
+    Answer {
+        rcode: Rcode::NOERROR,
+        records,
+        authority: Vec::new(),
+        ttl: 3600,
+        security: Security::Unchecked,
+        extended_error: None,
+    }
 }
 
 fn rtype(number: usize) -> Rtype {
@@ -153,7 +162,7 @@ fn sizes() {
             let resolved = cache.put(&host(number), rtype(number), &answer(number), Purpose::Client, 0);
             let (mut packet, mut out) = (Vec::new(), Vec::new());
             write_query(7, host(number).wire(), rtype(number), true, &mut packet);
-            respond_resolved(&packet, &resolved, Transport::Udp, &mut out);
+            respond_resolved(&Context::default(), &packet, &resolved, CLIENT, &mut out);
             compressed += out.len();
         }
         let each = |bytes: usize| bytes as f64 / cache.len() as f64;
@@ -209,7 +218,7 @@ fn times(criterion: &mut Criterion) {
     write_query(7, names[7].wire(), Rtype::A, true, &mut packet);
     let found = cache.get(names[7].wire(), Rtype::A, Purpose::Client, 1000).unwrap();
     criterion.bench_function("response from a hit, query read again", |bencher| {
-        bencher.iter(|| respond_resolved(black_box(&packet), &found.resolved, Transport::Udp, &mut out));
+        bencher.iter(|| respond_resolved(&Context::default(), black_box(&packet), &found.resolved, CLIENT, &mut out));
     });
     let mx = answer(8);
     criterion.bench_function("put", |bencher| {

@@ -85,6 +85,10 @@ pub struct Context<'c> {
     pub identity: &'c [u8],
     /// Cookies and rates.
     pub hooks: Option<&'c dyn Hooks>,
+    /// What a client over TCP that asks for it is told of how long it may be idle, in units of 100 ms; `None`: nothing (RFC 7828).
+    pub keepalive: Option<u16>,
+    /// There are clients that may use the resolver: one that may not is told that it is its address (RFC 8914 section 4.19).
+    pub recursion_for_some: bool,
     /// Adds the addresses of mail exchanges and servers where they fit. False is what NSD's and Knot's minimal responses do: extra records
     /// for referrals only.
     pub addresses: bool,

@@ -45,6 +45,8 @@ pub struct Edns<'a> {
 pub const OPTION_NSID: u16 = 3;
 /// Cookies (RFC 7873).
 pub const OPTION_COOKIE: u16 = 10;
+/// Idle time of a connection (RFC 7828).
+pub const OPTION_TCP_KEEPALIVE: u16 = 11;
 /// Extended error (RFC 8914).
 pub const OPTION_EXTENDED_ERROR: u16 = 15;
 

@@ -19,12 +19,14 @@ use crate::hosted::Hosted;
 use crate::message::{PAYLOAD_BYTES, ResponseFlags, ResponseOptions, ResponseWriter, Section};
 use crate::name::Name;
 use crate::query::{
-    OPCODE_NOTIFY, OPCODE_UPDATE, OPTION_COOKIE, OPTION_NSID, QueryError, QueryView, question_name, write_refusal,
+    OPCODE_NOTIFY, OPCODE_UPDATE, OPTION_COOKIE, OPTION_NSID, OPTION_TCP_KEEPALIVE, QueryError, QueryView, question_name,
+    write_refusal,
 };
 use crate::resolver::Resolved;
-use crate::types::{Rcode, Rtype};
+use crate::types::{ExtendedError, Rcode, Rtype};
 use crate::writer::{Encoded, Full};
 use crate::zone::{Extra, NameBuffer, Sink};
+use smallvec::SmallVec;
 
 /// The cookie is not ours (RFC 7873 section 8).
 const BADCOOKIE: Rcode = Rcode(23);
@@ -128,6 +130,14 @@ fn read_options<'c>(context: &Context<'c>, query: &QueryView<'_>, client: Client
         match option {
             Err(()) => asked.error = Some(Rcode::FORMERR),
             Ok((OPTION_NSID, _)) if !context.identity.is_empty() => asked.options.identity = Some(context.identity),
+            //= RFC 7828 section 3.2.1
+            //# Clients MUST specify an OPTION-LENGTH of 0 and omit the TIMEOUT value.
+            Ok((OPTION_TCP_KEEPALIVE, data)) if client.transport == Transport::Tcp => {
+                if !data.is_empty() {
+                    asked.error = Some(Rcode::FORMERR);
+                }
+                asked.options.keepalive = context.keepalive;
+            }
             //= RFC 7873 section 5.2
             //# In all cases of multiple COOKIE options in a request, only the first (the one closest to the DNS header) is considered.
             Ok((OPTION_COOKIE, data)) if cookies == 0 => {
@@ -244,6 +254,7 @@ fn respond_to(
         }
         None if matches!(rtype, Rtype::AXFR | Rtype::IXFR) => {
             said.rcode = NOTAUTH;
+            writer.explain(ExtendedError::NOT_AUTHORITATIVE);
             (flags, false)
         }
         None => match hosted.answer_into(query.name, rtype, &mut wire, &mut alias) {
@@ -252,7 +263,12 @@ fn respond_to(
             }
             Ok(Some(outcome)) if outcome.leads_out && recursive => return resolve(query),
             Ok(None) if recursive => return resolve(query),
-            Ok(None) => (flags, false),
+            Ok(None) => {
+                let prohibited = query.recursion_desired() && context.recursion_for_some && !recursion;
+                let code = if prohibited { ExtendedError::PROHIBITED } else { ExtendedError::NOT_AUTHORITATIVE };
+                writer.explain(code);
+                (flags, false)
+            }
             Ok(Some(outcome)) => {
                 (said.rcode, said.authoritative) = (outcome.rcode, outcome.authoritative);
                 if outcome.rcode == Rcode::SERVFAIL {
@@ -296,16 +312,19 @@ fn resolve(query: &QueryView<'_>) -> Response {
     Name::from_wire(query.name).map_or(Response::Drop, |name| Response::Resolve(name, query.rtype))
 }
 
-/// Writes the response to a query that went to the resolver; `packet` is the query again.
-pub fn respond_resolved(packet: &[u8], resolved: &Resolved, transport: Transport, out: &mut Vec<u8>) {
+/// Writes the response to a query that went to the resolver; `packet` is the query again. No allocation, and as a hit costs with hosted zones.
+pub fn respond_resolved(context: &Context<'_>, packet: &[u8], resolved: &Resolved, client: Client, out: &mut Vec<u8>) {
     let Ok(query) = QueryView::parse(packet) else {
         out.clear();
         return;
     };
     let mut flags = ResponseFlags { recursion_available: true, ..ResponseFlags::default() };
-    let mut writer = ResponseWriter::begin(&query, limit(&query, transport), out);
+    // What is wrong with the options was said before the resolver was asked.
+    let mut options = read_options(context, &query, client).options;
+    options.extended_errors = extended_errors(resolved);
+    let mut writer = ResponseWriter::with_options(&query, limit(&query, client.transport), options, out);
     // The stored form points into its own question.
-    let mut key: smallvec::SmallVec<[u8; 256]> = smallvec::SmallVec::from_slice(query.name);
+    let mut key: SmallVec<[u8; 256]> = SmallVec::from_slice(query.name);
     key.make_ascii_lowercase();
     if !resolved.is_for(&key, query.rtype) {
         return writer.finish(Rcode::SERVFAIL, flags, false);
@@ -319,12 +338,24 @@ pub fn respond_resolved(packet: &[u8], resolved: &Resolved, transport: Transport
     writer.finish(resolved.rcode(), flags, written.is_err());
 }
 
+/// What a client is told of an answer that is not what it could be.
+fn extended_errors(resolved: &Resolved) -> SmallVec<[ExtendedError; 2]> {
+    let mut codes = SmallVec::new();
+    codes.extend(resolved.extended_error());
+    if resolved.is_stale() {
+        codes.push(ExtendedError::STALE_ANSWER);
+    } else if resolved.is_failure() && resolved.age_seconds() > 0 {
+        codes.push(ExtendedError::CACHED_ERROR);
+    }
+    codes
+}
+
 /// For the fuzzer and the replay of its inputs: answers anything, must not panic.
 #[doc(hidden)]
 pub fn fuzz_respond(data: &[u8]) {
     thread_local!(static HOSTED: Hosted = crate::test_support::hosted());
     let mut out = Vec::new();
-    let context = Context { identity: b"ns1", hooks: None, addresses: true };
+    let context = Context { identity: b"ns1", addresses: true, keepalive: Some(100), ..Context::default() };
     for (transport, recursion) in [(Transport::Udp, false), (Transport::Tcp, false), (Transport::Udp, true)] {
         let client = Client { address: [192, 0, 2, 1].into(), transport };
         if HOSTED.with(|hosted| respond(&context, hosted, data, client, recursion, &mut out)) == Response::Ready {

@@ -5,7 +5,8 @@ use crate::list::{BlockList, ListKind};
 use crate::message::{PAYLOAD_BYTES, ResponseView};
 use crate::name::Name;
 use crate::query::write_query;
-use crate::responder::{Client, Context, Response, Transport, respond};
+use crate::resolver::Resolved;
+use crate::responder::{Client, Context, Response, Transport, respond, respond_resolved};
 use crate::types::Rtype;
 use crate::zone::parse_zone;
 use std::path::Path;
@@ -25,6 +26,12 @@ pub(crate) fn hosted() -> Hosted {
         let _ = hosted.add(&list_origin, Service::List(list));
     }
     hosted
+}
+
+/// The response to a client of the resolver.
+pub(crate) fn give(packet: &[u8], resolved: &Resolved, transport: Transport, out: &mut Vec<u8>) {
+    let client = Client { address: [192, 0, 2, 1].into(), transport };
+    respond_resolved(&Context { keepalive: Some(100), ..Context::default() }, packet, resolved, client, out);
 }
 
 /// Asks a service for what is there, what a wildcard may answer, and what an alias may lead to; every response must be readable.

@@ -107,6 +107,30 @@ impl fmt::Display for Rcode {
     }
 }
 
+/// An info code of the registry "Extended DNS Error" (RFC 8914 section 5.2): why an answer is not what it could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExtendedError(pub u16);
+
+#[allow(missing_docs)] // their names are the registry's
+impl ExtendedError {
+    pub const UNSUPPORTED_DNSKEY_ALGORITHM: Self = Self(1);
+    pub const UNSUPPORTED_DS_DIGEST: Self = Self(2);
+    pub const STALE_ANSWER: Self = Self(3);
+    pub const BOGUS: Self = Self(6);
+    pub const SIGNATURE_EXPIRED: Self = Self(7);
+    pub const SIGNATURE_NOT_YET_VALID: Self = Self(8);
+    pub const DNSKEY_MISSING: Self = Self(9);
+    pub const RRSIGS_MISSING: Self = Self(10);
+    pub const NO_ZONE_KEY_BIT: Self = Self(11);
+    pub const NSEC_MISSING: Self = Self(12);
+    pub const CACHED_ERROR: Self = Self(13);
+    pub const PROHIBITED: Self = Self(18);
+    pub const NOT_AUTHORITATIVE: Self = Self(20);
+    pub const NO_REACHABLE_AUTHORITY: Self = Self(22);
+    pub const NETWORK_ERROR: Self = Self(23);
+    pub const UNSUPPORTED_NSEC3_ITERATIONS: Self = Self(27);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

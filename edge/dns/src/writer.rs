@@ -8,9 +8,9 @@
 //! the zone says, whatever letters the client used.
 
 use crate::message::PAYLOAD_BYTES;
-use crate::query::{HEADER_BYTES, OPTION_COOKIE, OPTION_EXTENDED_ERROR, OPTION_NSID, QueryView};
+use crate::query::{HEADER_BYTES, OPTION_COOKIE, OPTION_EXTENDED_ERROR, OPTION_NSID, OPTION_TCP_KEEPALIVE, QueryView};
 use crate::record::{Part, is_compressible, parts};
-use crate::types::{CLASS_IN, Rcode, Rtype};
+use crate::types::{CLASS_IN, ExtendedError, Rcode, Rtype};
 use crate::wire::Reader;
 use smallvec::SmallVec;
 
@@ -58,8 +58,10 @@ pub struct ResponseOptions<'a> {
     pub identity: Option<&'a [u8]>,
     /// Client and server cookie (RFC 7873).
     pub cookie: SmallVec<[u8; COOKIE_BYTES_MAX]>,
-    /// Why it went wrong (RFC 8914): the code and a text for people.
-    pub extended_error: Option<(u16, &'a str)>,
+    /// How long a connection may be idle, in units of 100 ms (RFC 7828); set if the client asked, over TCP.
+    pub keepalive: Option<u16>,
+    /// Why it is not what it could be (RFC 8914). Without a text: it would be in each of many equal responses, and says no more than the code.
+    pub extended_errors: SmallVec<[ExtendedError; 2]>,
 }
 
 impl ResponseOptions<'_> {
@@ -67,7 +69,8 @@ impl ResponseOptions<'_> {
         let option = |length: usize| length + 4;
         self.identity.map_or(0, |identity| option(identity.len()))
             + if self.cookie.is_empty() { 0 } else { option(self.cookie.len()) }
-            + self.extended_error.map_or(0, |(_, text)| option(text.len() + 2))
+            + self.keepalive.map_or(0, |_| option(2))
+            + self.extended_errors.len() * option(2)
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -84,8 +87,11 @@ impl ResponseOptions<'_> {
         if !self.cookie.is_empty() {
             option(OPTION_COOKIE, [&self.cookie, &[]]);
         }
-        if let Some((code, text)) = self.extended_error {
-            option(OPTION_EXTENDED_ERROR, [&code.to_be_bytes(), text.as_bytes()]);
+        if let Some(keepalive) = self.keepalive {
+            option(OPTION_TCP_KEEPALIVE, [&keepalive.to_be_bytes(), &[]]);
+        }
+        for code in &self.extended_errors {
+            option(OPTION_EXTENDED_ERROR, [&code.0.to_be_bytes(), &[]]);
         }
     }
 }
@@ -185,9 +191,9 @@ impl<'o, 'q> ResponseWriter<'o, 'q> {
         }
     }
 
-    /// Sets why it went wrong (RFC 8914); only where the response has no records, its octets were not kept free.
-    pub fn explain(&mut self, code: u16, text: &'q str) {
-        self.options.extended_error = Some((code, text));
+    /// Adds why it went wrong (RFC 8914); only where the response has no records, its octets were not kept free.
+    pub fn explain(&mut self, code: ExtendedError) {
+        self.options.extended_errors.push(code);
     }
 
     /// Adds a record.

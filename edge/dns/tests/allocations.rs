@@ -91,7 +91,7 @@ fn answers_take_no_memory() {
                     packet[flags] |= 0x80;
                 }
                 for (round, transport) in [Transport::Udp, Transport::Udp, Transport::Tcp].into_iter().enumerate() {
-                    let context = Context { identity: b"ns1", hooks: None, addresses: true };
+                    let context = Context { identity: b"ns1", addresses: true, ..Context::default() };
                     let client = Client { address: [192, 0, 2, 1].into(), transport };
                     let before = ALLOCATIONS.get();
                     let response = respond(&context, &hosted, &packet, client, false, &mut out);

@@ -5,11 +5,15 @@ use postring_dns::dnssec::Security;
 use postring_dns::query::write_query;
 use postring_dns::record::Record;
 use postring_dns::resolver::{Answer, Cache, CacheConfig, HashKey, Negative, NegativeStore, Purpose, TtlRules, ZoneTtl};
-use postring_dns::responder::{Transport, respond_resolved};
+use postring_dns::responder::{Client, Context, Transport, respond_resolved};
+use postring_dns::types::ExtendedError;
 use postring_dns::{Name, Rcode, Rtype};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+
+const CLIENT: Client = Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), transport: Transport::Udp };
 
 struct Counting;
 
@@ -52,7 +56,14 @@ fn hits_allocate_nothing() {
     let host = name("a.host.with.a.rather.long.name.in.a.long.domain.example");
     let record = |number| Record { name: host.clone(), rtype: Rtype::A, ttl: 3600, rdata: [192, 0, 2, number].into() };
     let records = (0..4).map(record).collect();
-    let answer = Answer { rcode: Rcode::NOERROR, records, authority: Vec::new(), ttl: 3600, security: Security::Unchecked };
+    let answer = Answer {
+        rcode: Rcode::NOERROR,
+        records,
+        authority: Vec::new(),
+        ttl: 3600,
+        security: Security::Unchecked,
+        extended_error: None,
+    };
     cache.put(&host, Rtype::A, &answer, Purpose::Client, 0);
     let listed = name("4.3.2.1.bl.example");
     store.put(listed.wire(), Rtype::A, Negative::Name, 300, 0);
@@ -76,7 +87,17 @@ fn hits_allocate_nothing() {
     write_query(7, host.wire(), Rtype::A, true, &mut packet);
     let sent = allocations(|| {
         let found = cache.get(host.wire(), Rtype::A, Purpose::Client, 10_000).unwrap();
-        respond_resolved(&packet, &found.resolved, Transport::Udp, &mut out);
+        respond_resolved(&Context::default(), &packet, &found.resolved, CLIENT, &mut out);
     });
     assert_eq!((sent, out.len()), (0, 12 + host.wire().len() + 4 + 4 * 16 + 11));
+
+    // A failure of before says twice why.
+    let failure = Answer::failure(0).because(ExtendedError::NETWORK_ERROR);
+    cache.put(&host, Rtype::TXT, &failure, Purpose::Client, 0);
+    write_query(7, host.wire(), Rtype::TXT, true, &mut packet);
+    let sent = allocations(|| {
+        let found = cache.get(host.wire(), Rtype::TXT, Purpose::Client, 1_000).unwrap();
+        respond_resolved(&Context::default(), &packet, &found.resolved, CLIENT, &mut out);
+    });
+    assert_eq!((sent, out.len()), (0, 12 + host.wire().len() + 4 + 11 + 2 * 6));
 }

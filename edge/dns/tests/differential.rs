@@ -52,7 +52,7 @@ thread_local!(static HOSTED: [Hosted; 3] =
     [hosted(None), hosted(Some(Denial::Nsec)), hosted(Some(Denial::Nsec3 { iterations: 1, salt: [7].into() }))]);
 
 fn check(hosted: &Hosted, packet: &[u8], transport: Transport) {
-    let context = Context { identity: b"ns1.example", hooks: None, addresses: true };
+    let context = Context { identity: b"ns1.example", addresses: true, ..Context::default() };
     let client = Client { address: [192, 0, 2, 1].into(), transport };
     let mut out = Vec::new();
     if respond(&context, hosted, packet, client, false, &mut out) != Response::Ready {

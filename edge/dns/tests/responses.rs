@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use postring_dns::query::{QueryView, write_query};
+use postring_dns::record::Record;
+use postring_dns::resolver::{Answer, Cache, CacheConfig, Purpose};
 use postring_dns::responder::{
-    Admission, Client, Context, CookieVerdict, Hooks, Response, Said, TransferKind, Transport, respond,
+    Admission, Client, Context, CookieVerdict, Hooks, Response, Said, TransferKind, Transport, respond, respond_resolved,
 };
+use postring_dns::types::ExtendedError;
 use postring_dns::zone::parse_zone;
 use postring_dns::{Hosted, Name, Rcode, Rtype, Service};
 use std::cell::RefCell;
@@ -67,6 +70,85 @@ fn the_server_says_who_it_is_if_it_is_asked() {
     assert_eq!(nsid(&Context::default(), b"\0\x03\0\0"), (0, vec![]));
     // An option that ends behind the packet.
     assert_eq!(nsid(&context, b"\0\x03\0\x09"), (1, vec![]));
+}
+
+#[test]
+fn the_idle_time_is_told_to_who_asks_over_tcp() {
+    let context = Context { keepalive: Some(100), ..Context::default() };
+    let told_of = |transport, options: &[u8]| told(&ask(&context, &query("example", Rtype::TXT, options), transport).1);
+    let asked = b"\0\x0b\0\0";
+    assert_eq!(told_of(Transport::Tcp, asked), (0, vec![(11, vec![0, 100])]));
+    assert_eq!(told_of(Transport::Tcp, b""), (0, vec![]));
+    assert_eq!(told_of(Transport::Udp, asked), (0, vec![]));
+    // A client must not say how long.
+    assert_eq!(told_of(Transport::Tcp, b"\0\x0b\0\x02\0\x01").0, 1);
+}
+
+#[test]
+fn why_a_query_is_refused() {
+    let refused = |recursion_for_some: bool, desired: bool, rtype| {
+        let context = Context { recursion_for_some, ..Context::default() };
+        let mut packet = query("elsewhere", rtype, b"");
+        packet[2] = u8::from(desired);
+        told(&ask(&context, &packet, Transport::Tcp).1)
+    };
+    let code = |code| vec![(15, vec![0, code])];
+    // RFC 8914 sections 4.19, 4.21: prohibited is who asked, and could not.
+    assert_eq!(refused(true, true, Rtype::A), (5, code(18)));
+    assert_eq!(refused(true, false, Rtype::A), (5, code(20)));
+    assert_eq!(refused(false, true, Rtype::A), (5, code(20)));
+    assert_eq!(refused(true, true, Rtype::AXFR), (9, code(20)));
+}
+
+/// What a client of the resolver is told: when the answer comes, and later, of a failure from the cache, or of an answer that cannot be had again.
+fn told_of_resolved(answer: &Answer, context: &Context<'_>, options: &[u8]) -> [(u16, Vec<(u16, Vec<u8>)>); 2] {
+    let mut cache = Cache::new(CacheConfig { stale_max: 1_000_000, ..CacheConfig::default() });
+    let asked = name("host.elsewhere");
+    let packet = query("host.elsewhere", Rtype::A, options);
+    let client = Client { address: [192, 0, 2, 9].into(), transport: Transport::Udp };
+    let mut out = Vec::new();
+    let mut resolved = cache.put(&asked, Rtype::A, answer, Purpose::Client, 0);
+    [0, 1].map(|round| {
+        if round > 0 {
+            let found = cache.get(asked.wire(), Rtype::A, Purpose::Client, 1000);
+            resolved = match found {
+                Some(found) if found.resolved.is_failure() => found.resolved,
+                _ => cache.put(&asked, Rtype::A, &Answer::failure(0), Purpose::Client, 100_000_000),
+            };
+        }
+        respond_resolved(context, &packet, &resolved, client, &mut out);
+        told(&out)
+    })
+}
+
+#[test]
+fn the_resolver_says_why_an_answer_is_not_what_it_could_be() {
+    let record = Record { name: name("host.elsewhere"), rtype: Rtype::A, ttl: 60, rdata: [192, 0, 2, 1].into() };
+    let positive = Answer { rcode: Rcode::NOERROR, records: vec![record], ..Answer::failure(60) };
+    let codes = |answer: &Answer| {
+        told_of_resolved(answer, &Context::default(), b"")
+            .map(|(rcode, options)| (rcode, options.into_iter().map(|(option, code)| (option, code[1])).collect::<Vec<_>>()))
+    };
+    // RFC 8914 section 4.4: stale.
+    assert_eq!(codes(&positive), [(0, vec![]), (0, vec![(15, 3)])]);
+    let old = positive.because(ExtendedError::UNSUPPORTED_DS_DIGEST);
+    assert_eq!(codes(&old), [(0, vec![(15, 2)]), (0, vec![(15, 2), (15, 3)])]);
+    // Section 4.14: the reason goes on, and that it is one of before.
+    for code in [ExtendedError::BOGUS, ExtendedError::SIGNATURE_EXPIRED, ExtendedError::NO_REACHABLE_AUTHORITY] {
+        let number = u8::try_from(code.0).unwrap();
+        assert_eq!(codes(&Answer::failure(0).because(code)), [(2, vec![(15, number)]), (2, vec![(15, number), (15, 13)])]);
+    }
+    assert_eq!(codes(&Answer::failure(0)), [(2, vec![]), (2, vec![(15, 13)])]);
+}
+
+#[test]
+fn the_resolver_gives_cookies_and_says_who_it_is() {
+    let cookie = CookieVerdict::Valid([7; 24].as_slice().into());
+    let hooks = Script { cookie, admission: Admission::Drop, heard: RefCell::default() };
+    let context = Context { identity: b"ns1", hooks: Some(&hooks), ..Context::default() };
+    let options = b"\0\x0a\0\x0812345678\0\x03\0\0";
+    let [(rcode, options), _] = told_of_resolved(&Answer::failure(0), &context, options);
+    assert_eq!((rcode, options), (2, vec![(3, b"ns1".to_vec()), (10, vec![7; 24])]));
 }
 
 /// Says what the test wants, and keeps what it was told.

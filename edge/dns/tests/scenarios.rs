@@ -181,7 +181,7 @@ fn ask(hosted: &Hosted, question: &str) -> String {
         packet[11] = 0;
     }
     let mut out = Vec::new();
-    let context = Context { identity: b"ns1", hooks: None, addresses: !words.contains(&"minimal") };
+    let context = Context { identity: b"ns1", addresses: !words.contains(&"minimal"), ..Context::default() };
     let client = Client { address: [192, 0, 2, 1].into(), transport };
     match respond(&context, hosted, &packet, client, words.contains(&"recursion"), &mut out) {
         Response::Ready => {}

@@ -62,7 +62,7 @@ impl World {
         records: Vec<Record>,
         authority: Vec<Record>,
     ) -> (Verdict, Answer) {
-        let answer = Answer { rcode, records, authority, ttl: 3600, security: Security::Unchecked };
+        let answer = Answer { rcode, records, authority, ttl: 3600, security: Security::Unchecked, extended_error: None };
         let mut validator = Validator::new(name, rtype, &answer, Arc::clone(&self.trust), NOW, Work::default());
         loop {
             match validator.poll(&mut self.cache) {
@@ -70,7 +70,14 @@ impl World {
                 Step::Need { name, rtype } => {
                     let records = self.set(&name, rtype);
                     let authority = if records.is_empty() { self.set(&self.name("cut"), Rtype::NSEC) } else { Vec::new() };
-                    let answer = Answer { rcode: Rcode::NOERROR, records, authority, ttl: 60, security: Security::Unchecked };
+                    let answer = Answer {
+                        rcode: Rcode::NOERROR,
+                        records,
+                        authority,
+                        ttl: 60,
+                        security: Security::Unchecked,
+                        extended_error: None,
+                    };
                     validator.handle_answer(&name, rtype, &answer);
                 }
             }

@@ -5,6 +5,7 @@
 //!   | OWNER TYPE DATA            its records; SOA, NS, keys, DS at the parent and denials are made
 //!   trust NAME | insecure NAME   anchors (the root's otherwise), and names below which nothing is validated
 //!   ? NAME TYPE [CHANGE...]      the question, and what a stranger does to the answers: [TYPE:NAME!]WHAT[=HOW], see `change`
+//!   earlier=NAME/TYPE was asked before; unreferred: the resolver saw no delegation on its way to the answer
 //!   > look-ups the validator asked for
 //!   = verdict, code and reason, work done; then what is left of the answer
 //! ```
@@ -85,11 +86,23 @@ fn ask(world: &World, trusted: &[(bool, Name)], question: &str) -> String {
     let shift: i64 = changes.iter().find_map(|change| change.strip_prefix("now=")?.parse().ok()).unwrap_or(0);
     let now = NOW.checked_add_signed(shift).unwrap();
     let mut cache = KeyCache::new();
+    let earlier = changes.iter().find_map(|change| change.strip_prefix("earlier=")?.split_once('/'));
+    if let Some((name, rtype)) = earlier {
+        let (name, rtype) = (Name::absolute(name).unwrap(), Rtype::parse(rtype).unwrap());
+        let mut validator = Validator::new(&name, rtype, &world.answer(&name, rtype), Arc::clone(&trust), now, Work::default());
+        while let Step::Need { name, rtype } = validator.poll(&mut cache) {
+            validator.handle_answer(&name, rtype, &world.answer(&name, rtype));
+        }
+    }
     let mut out = String::new();
     // The second time everything about zones comes from the cache, and the verdict must be the same.
     for warm in [false, true] {
         let answer = world.changed_answer(&name, rtype, &changes, true);
         let mut validator = Validator::new(&name, rtype, &answer, Arc::clone(&trust), now, Work::default());
+        // As a resolver that was referred to them.
+        for record in answer.records.iter().filter(|_| !changes.contains(&"unreferred")) {
+            validator.handle_cut(world.zone(&record.name.to_key(), record.rtype));
+        }
         let mut asked = String::new();
         let verdict = loop {
             match validator.poll(&mut cache) {

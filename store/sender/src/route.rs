@@ -303,6 +303,7 @@ mod tests {
             authority: Vec::new(),
             ttl: 60,
             security: postring_dns::dnssec::Security::Unchecked,
+            extended_error: None,
         }
     }
 

@@ -228,6 +228,12 @@ impl Infrastructure {
         Rc::clone(&self.hints)
     }
 
+    /// The nearest zone above the name (lower-case) that other servers referred to; none where nothing is known, or it is configured who is asked.
+    pub fn referred_to(&mut self, key: &Name, rtype: Rtype, now_ms: u64) -> Option<Name> {
+        let closest = self.closest(key, rtype, now_ms);
+        (closest.kind == Kind::Learned).then(|| closest.zone.clone())
+    }
+
     /// True if the root shall be asked first who serves it (RFC 9609): now and then, and not if hints are on ports of their own, which the root
     /// cannot know.
     pub(crate) fn must_prime(&mut self, now_ms: u64) -> bool {

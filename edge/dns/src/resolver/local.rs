@@ -77,7 +77,14 @@ impl LocalZones {
     /// The answer, if the name is local; `key` in lower case and wire form.
     #[must_use]
     pub fn answer(&self, key: &[u8], rtype: Rtype) -> Option<Answer> {
-        let answer = |rcode, records| Answer { rcode, records, authority: Vec::new(), ttl: TTL, security: Security::Unchecked };
+        let answer = |rcode, records| Answer {
+            rcode,
+            records,
+            authority: Vec::new(),
+            ttl: TTL,
+            security: Security::Unchecked,
+            extended_error: None,
+        };
         if let Some(sets) = self.hosts.get(key) {
             let name = Name::from_wire(key).ok()?;
             let own = sets.iter().filter(|(own, _)| *own == rtype);

@@ -39,7 +39,7 @@ pub use snapshot::{Snapshot, SnapshotError, fuzz_snapshot};
 
 use crate::dnssec::Security;
 use crate::record::Record;
-use crate::types::{Rcode, Rtype};
+use crate::types::{ExtendedError, Rcode, Rtype};
 
 /// What is known of a name and type, as it is put together. It is kept and given on as [`Resolved`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +54,28 @@ pub struct Answer {
     pub ttl: u32,
     /// What validation said.
     pub security: Security,
+    /// Why it is a failure, or not secure, where that is known.
+    pub extended_error: Option<ExtendedError>,
 }
 
 impl Answer {
     /// Nobody could say: a temporary failure of whatever asked.
     #[must_use]
     pub fn failure(ttl: u32) -> Self {
-        Self { rcode: Rcode::SERVFAIL, records: Vec::new(), authority: Vec::new(), ttl, security: Security::Unchecked }
+        Self {
+            rcode: Rcode::SERVFAIL,
+            records: Vec::new(),
+            authority: Vec::new(),
+            ttl,
+            security: Security::Unchecked,
+            extended_error: None,
+        }
+    }
+
+    /// The same, with what a client may be told of why.
+    #[must_use]
+    pub fn because(self, code: ExtendedError) -> Self {
+        Self { extended_error: Some(code), ..self }
     }
 
     /// True if it says nothing about the name.

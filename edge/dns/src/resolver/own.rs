@@ -111,5 +111,8 @@ fn answer_of_hosted(hosted: &Hosted, name: &Name, rtype: Rtype) -> Option<(Answe
     let records: Vec<Record> = found.answer.iter().flat_map(flatten).collect();
     let authority: Vec<Record> = found.authority.iter().flat_map(flatten).collect();
     let ttl = records.iter().chain(&authority).map(|record| record.ttl).min().unwrap_or(0);
-    Some((Answer { rcode: found.rcode, records, authority, ttl, security: Security::Unchecked }, found.leads_to))
+    Some((
+        Answer { rcode: found.rcode, records, authority, ttl, security: Security::Unchecked, extended_error: None },
+        found.leads_to,
+    ))
 }

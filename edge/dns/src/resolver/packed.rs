@@ -1,7 +1,7 @@
 //! An answer as it is kept: one allocation, which is also the response to be sent.
 //!
 //! ```text
-//!   0   2 rcode   1 security   1 octets of the question's name
+//!   0   2 rcode   1 security in two bits, above them the extended error's code and 1, or 0   1 octets of the question's name
 //!   4   4 x 2 records of:  answer | answer, DNSSEC | authority | authority, DNSSEC
 //!   12  4 x 2 where in the message each of the four ends
 //!   20  2 records in all
@@ -23,7 +23,7 @@ use crate::message::Section;
 use crate::name::{NAME_BYTES_MAX, Name, parent, suffixes};
 use crate::query::HEADER_BYTES;
 use crate::record::{Record, read_rdata};
-use crate::types::{CLASS_IN, Rcode, Rtype};
+use crate::types::{CLASS_IN, ExtendedError, Rcode, Rtype};
 use crate::wire::Reader;
 use smallvec::SmallVec;
 use std::rc::Rc;
@@ -37,6 +37,9 @@ const TARGETS_MAX: usize = 32;
 
 /// The last place a pointer can say (RFC 1035 section 4.1.4).
 const POINTER_MAX: usize = 0x3fff;
+
+/// Of the octet for security.
+const SECURITY_BITS: u8 = 3;
 
 /// The four parts in their order.
 const PARTS: [(Section, bool); 4] =
@@ -89,9 +92,9 @@ impl Packed {
             }
             packer.end(part);
         }
-        packer.finish(answer.rcode, answer.security).unwrap_or_else(|| {
+        packer.finish(answer.rcode, answer.security, answer.extended_error).unwrap_or_else(|| {
             let packer = Packer::new(name, rtype);
-            packer.finish(Rcode::SERVFAIL, Security::Unchecked).unwrap_or_else(|| Self(Rc::default()))
+            packer.finish(Rcode::SERVFAIL, Security::Unchecked, None).unwrap_or_else(|| Self(Rc::default()))
         })
     }
 
@@ -148,11 +151,16 @@ impl Packed {
     }
 
     pub(super) fn security(&self) -> Security {
-        match self.0.get(2) {
+        match self.0.get(2).map(|octet| octet & SECURITY_BITS) {
             Some(1) => Security::Insecure,
             Some(2) => Security::Secure,
             _ => Security::Unchecked,
         }
+    }
+
+    pub(super) fn extended_error(&self) -> Option<ExtendedError> {
+        let code = self.0.get(2)? / (SECURITY_BITS + 1);
+        code.checked_sub(1).map(|code| ExtendedError(code.into()))
     }
 
     /// Places of the TTLs in the message, of the records from `first` on.
@@ -216,7 +224,13 @@ impl Packed {
         let counted = (0..4).map(|part| self.count(part)).sum::<usize>() == records;
         let mut at = HEADER_BYTES + self.name_bytes() + 4;
         let class = message.get(at - 2..at)? == CLASS_IN.to_be_bytes();
-        if !(whole && counted && class && name.to_key() == name && self.end(3) <= MESSAGE_BYTES_MAX && *self.0.get(2)? <= 2) {
+        if !(whole
+            && counted
+            && class
+            && name.to_key() == name
+            && self.end(3) <= MESSAGE_BYTES_MAX
+            && self.0.get(2)? & SECURITY_BITS <= 2)
+        {
             return None;
         }
         for part in 0..4 {
@@ -347,17 +361,20 @@ impl Packer {
         }
     }
 
-    fn finish(self, rcode: Rcode, security: Security) -> Option<Packed> {
+    fn finish(self, rcode: Rcode, security: Security, extended_error: Option<ExtendedError>) -> Option<Packed> {
         if self.place() > MESSAGE_BYTES_MAX {
             return None;
         }
         let mut bytes = Vec::with_capacity(HEAD_BYTES + self.body.len() + 2 * self.places.len());
         bytes.extend_from_slice(&rcode.0.to_le_bytes());
-        bytes.push(match security {
+        let security = match security {
             Security::Unchecked => 0,
             Security::Insecure => 1,
             Security::Secure => 2,
-        });
+        };
+        // The registry has 30 codes; one that does not fit is left out.
+        let code = extended_error.and_then(|code| u8::try_from(code.0).ok()).filter(|code| *code < u8::MAX / 4);
+        bytes.push(security | code.map_or(0, |code| (code + 1) * (SECURITY_BITS + 1)));
         bytes.push(u8::try_from(self.question.wire().len()).ok()?);
         let ends = if self.ends[3] == 0 { [self.place(); 4] } else { self.ends };
         let records = u16::try_from(self.places.len()).ok()?;

@@ -23,7 +23,7 @@ use crate::name::{Name, is_within, labels};
 use crate::query::HEADER_BYTES;
 use crate::record::{Record, address};
 use crate::responder::Transport;
-use crate::types::{CLASS_IN, Rcode, Rtype};
+use crate::types::{CLASS_IN, ExtendedError, Rcode, Rtype};
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -212,6 +212,8 @@ pub struct Resolution {
     asks: u32,
     packet: Vec<u8>,
     refetched: bool,
+    /// The system said of the last server that it cannot be reached.
+    unreachable: bool,
     done: Option<Answer>,
     trace: Option<Vec<TraceEntry>>,
 }
@@ -228,6 +230,7 @@ impl Resolution {
             asks: 0,
             packet: Vec::with_capacity(64),
             refetched: false,
+            unreachable: false,
             done: None,
             trace: None,
         }
@@ -275,7 +278,7 @@ impl Resolution {
             if self.budget.is_spent(now_ms) {
                 infrastructure.counters.budgets_spent += 1;
                 self.questions.clear();
-                return Step::Done(Answer::failure(0));
+                return Step::Done(Answer::failure(0).because(ExtendedError::NO_REACHABLE_AUTHORITY));
             }
             if let Some(ask) = self.advance(infrastructure, now_ms) {
                 return Step::Ask(ask);
@@ -335,7 +338,8 @@ impl Resolution {
             question.go_to(None);
             return None;
         }
-        self.fail(infrastructure, now_ms);
+        let code = if self.unreachable { ExtendedError::NETWORK_ERROR } else { ExtendedError::NO_REACHABLE_AUTHORITY };
+        self.fail(infrastructure, Some(code), now_ms);
         None
     }
 
@@ -394,6 +398,7 @@ impl Resolution {
     pub fn handle_failure(&mut self, infrastructure: &mut Infrastructure, number: u32, failure: Failure, now_ms: u64) {
         let Some(outstanding) = self.outstanding.take_if(|outstanding| outstanding.ask.number == number) else { return };
         infrastructure.counters.silences += 1;
+        self.unreachable = failure != Failure::Silence;
         let server = outstanding.ask.server;
         let (weight, tries, outcome) = match failure {
             Failure::Silence => (1, 0, "no answer"),
@@ -438,6 +443,7 @@ impl Resolution {
             self.outstanding = Some(outstanding);
             return false;
         };
+        self.unreachable = false;
         infrastructure.server(server).handle_answer(now_ms.saturating_sub(outstanding.sent_ms), now_ms);
         if outstanding.cased && !same_letters && view.question.is_some() {
             infrastructure.counters.case_lost += 1;
@@ -604,7 +610,7 @@ impl Resolution {
             || question.records.iter().any(seen)
             || question.purpose != Purpose::Client
         {
-            return self.fail(infrastructure, now_ms);
+            return self.fail(infrastructure, None, now_ms);
         }
         question.name = target;
         question.whole = false;
@@ -629,7 +635,7 @@ impl Resolution {
                 question.authority.extend(authority);
                 let (records, authority) = (question.records, question.authority);
                 let ttl = ttl.min(question.ttl);
-                self.done = Some(Answer { rcode, records, authority, ttl, security: Security::Unchecked });
+                self.done = Some(Answer { rcode, records, authority, ttl, security: Security::Unchecked, extended_error: None });
             }
             Purpose::Address => {
                 let addresses = records.iter().filter(|record| record.rtype == question.rtype);
@@ -646,12 +652,12 @@ impl Resolution {
     }
 
     /// The question on top has none.
-    fn fail(&mut self, infrastructure: &mut Infrastructure, now_ms: u64) {
+    fn fail(&mut self, infrastructure: &mut Infrastructure, code: Option<ExtendedError>, now_ms: u64) {
         let Some(question) = self.questions.pop() else { return };
         match question.purpose {
             Purpose::Client => {
                 self.questions.clear();
-                self.done = Some(Answer::failure(0));
+                self.done = Some(Answer { extended_error: code, ..Answer::failure(0) });
             }
             Purpose::Address => infrastructure.learn_host(&question.origin, SmallVec::new(), NO_HOST_TTL.1, now_ms),
             // The hints themselves are asked then.
@@ -771,7 +777,6 @@ fn referral_text(delegation: &Delegation) -> String {
 #[doc(hidden)]
 pub fn fuzz_resolution(data: &[u8]) {
     use crate::query::{QueryView, write_query};
-    use crate::responder::respond_resolved;
     let Ok(name) = Name::absolute("a.b.example.org") else { return };
     let (&kind, mut rest) = data.split_first().unwrap_or((&0, &[]));
     let root = vec![SocketAddr::from(([192, 0, 2, 1], 53)), SocketAddr::from(([192, 0, 2, 2], 5300))];
@@ -834,7 +839,7 @@ pub fn fuzz_resolution(data: &[u8]) {
     write_query(7, name.wire(), Rtype::MX, true, &mut packet);
     let resolved = super::Cache::new(super::CacheConfig::default()).put(&name, Rtype::MX, &answer, super::Purpose::Client, 0);
     for transport in [Transport::Udp, Transport::Tcp] {
-        respond_resolved(&packet, &resolved, transport, &mut out);
+        crate::test_support::give(&packet, &resolved, transport, &mut out);
         crate::test_support::assert_readable(&out, transport);
     }
 }

@@ -6,7 +6,7 @@ use crate::dnssec::Security;
 use crate::message::{Full, ResponseWriter, Section};
 use crate::name::Name;
 use crate::record::Record;
-use crate::types::{Rcode, Rtype};
+use crate::types::{ExtendedError, Rcode, Rtype};
 
 /// An answer as it is kept, and its age. Cheap to clone; reading it allocates nothing.
 #[derive(Clone, Debug)]
@@ -51,6 +51,12 @@ impl Resolved {
         self.packed.security()
     }
 
+    /// Why it is a failure, or not secure, where that is known (RFC 8914).
+    #[must_use]
+    pub fn extended_error(&self) -> Option<ExtendedError> {
+        self.packed.extended_error()
+    }
+
     /// True if its time is over and nothing better could be had (RFC 8767): good enough to go on, not to decide for ever.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -83,7 +89,7 @@ impl Resolved {
         };
         let (records, authority) = (of(Section::Answer), of(Section::Authority));
         let ttl = records.iter().chain(&authority).map(|record| record.ttl).min().unwrap_or(0);
-        Answer { rcode: self.rcode(), records, authority, ttl, security: self.security() }
+        Answer { rcode: self.rcode(), records, authority, ttl, security: self.security(), extended_error: self.extended_error() }
     }
 
     /// True if this is what is known of the question; `key` in lower case.

@@ -289,7 +289,7 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 /// nothing panics, and what is found can be sent.
 #[doc(hidden)]
 pub fn fuzz_snapshot(data: &[u8]) {
-    use crate::responder::{Transport, respond_resolved};
+    use crate::responder::Transport;
     const NOW: u64 = 1_800_000_000;
     let mut bytes = data.to_vec();
     let _ = Snapshot::open(Arc::new(bytes.clone()), NOW);
@@ -317,7 +317,7 @@ pub fn fuzz_snapshot(data: &[u8]) {
             let (mut packet, mut out) = (Vec::new(), Vec::new());
             crate::query::write_query(7, &key, rtype, true, &mut packet);
             for transport in [Transport::Udp, Transport::Tcp] {
-                respond_resolved(&packet, &resolved, transport, &mut out);
+                crate::test_support::give(&packet, &resolved, transport, &mut out);
                 crate::test_support::assert_readable(&out, transport);
             }
         }

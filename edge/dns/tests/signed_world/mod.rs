@@ -359,14 +359,25 @@ impl World {
     }
 
     pub fn answer(&self, name: &Name, rtype: Rtype) -> Answer {
-        let mut answer =
-            Answer { rcode: Rcode::NOERROR, records: Vec::new(), authority: Vec::new(), ttl: TTL, security: Security::Unchecked };
+        let mut answer = Answer {
+            rcode: Rcode::NOERROR,
+            records: Vec::new(),
+            authority: Vec::new(),
+            ttl: TTL,
+            security: Security::Unchecked,
+            extended_error: None,
+        };
         let mut next = Some(name.to_key());
         for _ in 0..8 {
             let Some(name) = next else { break };
             next = self.zones[self.zone_of(&name, rtype)].answer(&name, rtype, &mut answer);
         }
         answer
+    }
+
+    /// The zone whose servers know the name.
+    pub fn zone(&self, name: &Name, rtype: Rtype) -> &Name {
+        &self.zones[self.zone_of(name, rtype)].origin
     }
 
     /// The answer after a stranger had it in hand.
@@ -399,7 +410,7 @@ impl World {
                 || (record.rtype == Rtype::RRSIG && test(Rtype(u16::from_be_bytes([record.rdata[0], record.rdata[1]]))))
         };
         match what {
-            "now" => {}
+            "now" | "earlier" | "unreferred" => {}
             // No signatures at all.
             "strip" => all(answer, &|record| record.rtype != Rtype::RRSIG),
             // No proofs; with an owner, not that one.

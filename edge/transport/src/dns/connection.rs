@@ -13,7 +13,7 @@ use super::replies::{Replies, Way};
 use super::server::DnsServer;
 use crate::Stream;
 use futures_lite::future;
-use postring_dns::responder::{Response, Transport};
+use postring_dns::responder::{Client, Response, Transport};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -271,7 +271,7 @@ impl Connection<'_> {
         }
         let Some(query) = rest.get(..length) else { return false };
         let response = self.server.respond(query, Transport::Tcp, self.client.ip(), &mut self.out);
-        let outbox = &self.outbox;
+        let (outbox, client) = (&self.outbox, Client { address: self.client.ip(), transport: Transport::Tcp });
         match response {
             Response::Drop => {
                 self.is_over = true;
@@ -279,11 +279,11 @@ impl Connection<'_> {
                 return true;
             }
             Response::Ready => drop(outbox.put(&self.out)),
-            Response::Resolve(name, rtype) if self.server.resolve_now(query, Transport::Tcp, &name, rtype, &mut self.out) => {
+            Response::Resolve(name, rtype) if self.server.resolve_now(query, client, &name, rtype, &mut self.out) => {
                 drop(outbox.put(&self.out));
             }
             Response::Resolve(name, rtype) => {
-                self.server.resolve_later(query, Transport::Tcp, name, rtype, late(outbox));
+                self.server.resolve_later(query, client, name, rtype, late(outbox));
             }
             Response::Flatten(target, rtype) => {
                 let (packet, client) = (query.to_vec(), self.client.ip());

@@ -144,6 +144,7 @@ impl Outside {
     ) -> (Answer, Verdict) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut validator = Validator::new(name, rtype, answer, trust, now, Work::default());
+        self.tell_cuts(&mut validator, name, rtype, answer);
         loop {
             let step = validator.poll(&mut self.keys.borrow_mut());
             let (name, rtype) = match step {
@@ -168,6 +169,19 @@ impl Outside {
                 }
             };
             validator.handle_answer(&name, rtype, &needed);
+        }
+    }
+
+    /// The zones whose servers were asked for the names of an answer.
+    fn tell_cuts(&self, validator: &mut Validator, name: &Name, rtype: Rtype, answer: &Answer) {
+        let (mut infrastructure, now_ms) = (self.infrastructure.borrow_mut(), self.now_ms());
+        let mut before: Option<&Name> = None;
+        for owner in std::iter::once(name).chain(answer.records.iter().map(|record| &record.name)) {
+            if before.replace(owner) != Some(owner)
+                && let Some(zone) = infrastructure.referred_to(&owner.to_key(), rtype, now_ms)
+            {
+                validator.handle_cut(&zone);
+            }
         }
     }
 

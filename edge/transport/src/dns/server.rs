@@ -149,10 +149,21 @@ impl DnsServer {
         found: Option<&(Name, Rtype, Resolved)>,
         out: &mut Vec<u8>,
     ) -> Response {
+        let recursion = self.may_recurse(client.address);
+        self.in_context(found, |context| respond(context, hosted, packet, client, recursion, out))
+    }
+
+    fn in_context<R>(&self, found: Option<&(Name, Rtype, Resolved)>, then: impl FnOnce(&Context<'_>) -> R) -> R {
         let identity = self.identity.borrow();
         let hooks = QueryHooks { guard: &self.guard, resolver: &self.resolver, found };
-        let context = Context { identity: &identity, hooks: Some(&hooks), addresses: false };
-        respond(&context, hosted, packet, client, self.may_recurse(client.address), out)
+        let tenths = u16::try_from(self.wait.as_millis() / 100).unwrap_or(u16::MAX);
+        then(&Context {
+            identity: &identity,
+            hooks: Some(&hooks),
+            keepalive: Some(tenths),
+            recursion_for_some: !self.recursion.borrow().is_empty(),
+            addresses: false,
+        })
     }
 
     /// Answers a query again, now that the addresses of an ALIAS' target are found.
@@ -192,9 +203,9 @@ impl DnsServer {
     }
 
     /// Writes what the resolver knows without asking anybody; false: it does not know, see [`Self::resolve_later`].
-    pub(super) fn resolve_now(&self, packet: &[u8], transport: Transport, name: &Name, rtype: Rtype, out: &mut Vec<u8>) -> bool {
+    pub(super) fn resolve_now(&self, packet: &[u8], client: Client, name: &Name, rtype: Rtype, out: &mut Vec<u8>) -> bool {
         let Some(resolved) = self.resolver.known(name, rtype, Lookup::of_query(packet)) else { return false };
-        respond_resolved(packet, &resolved, transport, out);
+        self.in_context(None, |context| respond_resolved(context, packet, &resolved, client, out));
         true
     }
 
@@ -202,7 +213,7 @@ impl DnsServer {
     pub(super) fn resolve_later(
         self: &Rc<Self>,
         packet: &[u8],
-        transport: Transport,
+        client: Client,
         name: Name,
         rtype: Rtype,
         answer: impl FnOnce(&[u8]) + 'static,
@@ -211,7 +222,9 @@ impl DnsServer {
         self.work(async move |server| {
             let resolved = server.resolver.lookup_with(&name, rtype, Lookup::of_query(&query)).await;
             let mut out = Vec::with_capacity(512);
-            respond_resolved(&query, &resolved, transport, &mut out);
+            // Its cookie is of now.
+            server.guard.tick();
+            server.in_context(None, |context| respond_resolved(context, &query, &resolved, client, &mut out));
             answer(&out);
         });
     }
@@ -350,14 +363,15 @@ impl Datagrams for Answering {
     }
 
     fn answer(&mut self, packet: &[u8], client: SocketAddr, origin: &Origin, out: &mut Vec<u8>) {
+        let asking = Client { address: client.ip(), transport: Transport::Udp };
         match self.server.respond_from(&self.hosted, packet, Transport::Udp, client.ip(), out) {
             Response::Ready => {}
             Response::Drop => out.clear(),
             // What is known goes with the batch.
-            Response::Resolve(name, rtype) if self.server.resolve_now(packet, Transport::Udp, &name, rtype, out) => {}
+            Response::Resolve(name, rtype) if self.server.resolve_now(packet, asking, &name, rtype, out) => {}
             Response::Resolve(name, rtype) => {
                 out.clear();
-                self.server.resolve_later(packet, Transport::Udp, name, rtype, self.late(*origin));
+                self.server.resolve_later(packet, asking, name, rtype, self.late(*origin));
             }
             Response::Flatten(target, rtype) => {
                 out.clear();

@@ -11,7 +11,7 @@
 
 use super::denial::{Denial, Denials, iterations};
 use super::keys::{KeyCache, Status, ZoneKeys};
-use super::reason::{ExtendedError, Reason};
+use super::reason::Reason;
 use super::sets::{Place, Set, Sets};
 use super::trust::Start;
 use super::{Stop, Validator};
@@ -19,7 +19,7 @@ use crate::dnssec::digest::Ds;
 use crate::dnssec::key::{Dnskey, FLAG_ZONE};
 use crate::name::{Name, is_within, suffixes};
 use crate::record::Rdata;
-use crate::types::Rtype;
+use crate::types::{ExtendedError, Rtype};
 use std::rc::Rc;
 
 /// Records of one DS set that are looked at.
@@ -50,22 +50,34 @@ impl Validator {
         };
         // A signature by a zone above the anchor is as good as none.
         let signer = signer.filter(|signer| is_within(signer.wire(), anchor.wire()));
-        let target = match &signer {
-            Some(signer) => signer.clone(),
+        // How far down the chain is looked up: to who signed, or to the cut that the resolver crossed.
+        let sure = match &signer {
+            Some(signer) => {
+                self.crossed(name, rtype).filter(|cut| is_within(cut.wire(), signer.wire())).unwrap_or(signer).clone()
+            }
             None if rtype == Rtype::DS => above(name),
             None => name.clone(),
         };
+        // The DS set is the parent's, and the denial at a cut may be.
+        let last = if matches!(rtype, Rtype::DS | Rtype::NSEC) && *name != sure { above(name) } else { name.clone() };
         let mut keys = match self.status_of_anchor(&anchor, cache)? {
             Status::Secure(keys) => keys,
             Status::Insecure(reason) => return Ok(Zone::Insecure(reason)),
             Status::Bogus(reason) => return Err(Stop::Bogus(reason)),
             Status::NotCut => return Err(self.bogus(ExtendedError::BOGUS, &anchor, "the trust anchor is no zone")),
         };
-        let mut path: Vec<Name> = suffixes(target.wire())
+        let mut path: Vec<Name> = suffixes(last.wire())
             .take_while(|suffix| suffix.len() > anchor.wire().len())
             .filter_map(|suffix| Name::from_wire(suffix).ok())
             .collect();
         while let Some(next) = path.pop() {
+            if next.wire().len() > sure.wire().len() {
+                // Not worth a look-up for each label of each name, but what is known counts.
+                if let Some(Status::Secure(below)) = self.known(&next, cache) {
+                    keys = below;
+                }
+                continue;
+            }
             match self.status(&next, &keys, cache)? {
                 Status::Secure(below) => keys = below,
                 Status::NotCut => {}
@@ -75,9 +87,21 @@ impl Validator {
         }
         match signer {
             Some(signer) if signer == keys.zone => Ok(Zone::Secure(keys)),
+            //= RFC 4035 section 5.3.1
+            //# The RRSIG RR's Signer's Name field MUST be the name of the zone that contains the RRset.
+            Some(signer) if is_within(keys.zone.wire(), signer.wire()) => {
+                Err(self.bogus(ExtendedError::RRSIGS_MISSING, name, "signed by a zone above its own"))
+            }
             Some(signer) => Err(self.bogus(ExtendedError::BOGUS, &signer, "who signed is no zone")),
             None => Err(self.bogus(ExtendedError::RRSIGS_MISSING, name, "the zone is signed, the answer is not")),
         }
+    }
+
+    /// The deepest cut above a set that the resolver crossed.
+    fn crossed(&self, name: &Name, rtype: Rtype) -> Option<&Name> {
+        let above =
+            |cut: &&Name| is_within(name.wire(), cut.wire()) && (*cut != name || !matches!(rtype, Rtype::DS | Rtype::NSEC));
+        self.cuts.iter().filter(above).max_by_key(|cut| cut.wire().len())
     }
 
     fn known(&self, name: &Name, cache: &mut KeyCache) -> Option<Status> {

@@ -3,12 +3,12 @@
 use super::hashed::{self, Spans};
 use super::keys::ZoneKeys;
 use super::nsec;
-use super::reason::{ExtendedError, Reason};
+use super::reason::Reason;
 use super::sets::Sets;
 use super::work::{Spent, Work};
 use crate::dnssec::bitmap::{contains, types};
 use crate::name::Name;
-use crate::types::Rtype;
+use crate::types::{ExtendedError, Rtype};
 
 /// NSEC or NSEC3 sets of one zone in one answer that are verified; a proof needs three at most, each alias from a
 /// wildcard one more.

@@ -82,7 +82,7 @@ pub fn fuzz_validate(data: &[u8]) {
 }
 
 fn answer(rcode: Rcode, records: Vec<Record>, authority: Vec<Record>) -> Answer {
-    Answer { rcode, records, authority, ttl: TTL, security: Security::Unchecked }
+    Answer { rcode, records, authority, ttl: TTL, security: Security::Unchecked, extended_error: None }
 }
 
 fn sign(records: &mut Vec<Record>, pair: &Ed25519KeyPair, key: &[u8]) {

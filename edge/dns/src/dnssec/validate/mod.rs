@@ -22,7 +22,7 @@ mod work;
 #[doc(hidden)]
 pub use fuzz::fuzz_validate;
 pub use keys::KeyCache;
-pub use reason::{ExtendedError, Reason};
+pub use reason::Reason;
 pub use sets::SKEW_SECONDS;
 pub use trust::Trust;
 pub use work::{
@@ -35,7 +35,7 @@ use super::rrsig::Rrsig;
 use crate::name::{Name, is_within, suffixes};
 use crate::record::Record;
 use crate::resolver::Answer;
-use crate::types::{Rcode, Rtype};
+use crate::types::{ExtendedError, Rcode, Rtype};
 use chain::Zone;
 use denial::{Denial, Denials};
 use keys::Status;
@@ -45,6 +45,8 @@ use std::sync::Arc;
 
 /// Aliases in one answer that are followed; the resolver follows no more.
 const ALIASES_MAX: usize = 16;
+/// Zones of one answer that are remembered: one for each alias, and the last.
+const CUTS_MAX: usize = ALIASES_MAX + 1;
 /// Seconds a bogus answer is kept as a failure (RFC 9520 section 3.2).
 const BOGUS_TTL: u32 = 30;
 
@@ -88,6 +90,8 @@ pub struct Validator {
     answer: Answer,
     sets: Sets,
     trust: Arc<Trust>,
+    /// See [`Self::handle_cut`].
+    cuts: Vec<Name>,
     now: u64,
     work: Work,
     /// Answers to what was needed; `None`: the look-up failed.
@@ -115,6 +119,7 @@ impl Validator {
             rcode: answer.rcode,
             answer: answer.clone(),
             trust,
+            cuts: Vec::new(),
             now,
             work,
             fetched: HashMap::new(),
@@ -131,6 +136,16 @@ impl Validator {
             validator.fetched.insert((validator.name.clone(), rtype), Some(Sets::of(answer)));
         }
         validator
+    }
+
+    /// Tells of a zone whose servers were asked for a name of the answer: the resolver was referred to it, so there should be a cut, which is
+    /// looked up where who signed is above it. Without being told, only cuts between the two that are known from earlier are seen: asking for a
+    /// DS set at each label of each name would double the queries, to find what its own parent signed.
+    pub fn handle_cut(&mut self, zone: &Name) {
+        let zone = zone.to_key();
+        if self.cuts.len() < CUTS_MAX && !self.cuts.contains(&zone) {
+            self.cuts.push(zone);
+        }
     }
 
     /// What to do now. [`Step::Need`] comes again until it is answered.
@@ -334,10 +349,11 @@ impl Validator {
     /// the signatures allow, and marked.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        let (security, rcode) = match &self.verdict {
-            Some(Verdict::Secure) => (Security::Secure, self.rcode),
-            Some(Verdict::Insecure(_)) => (Security::Insecure, self.rcode),
-            Some(Verdict::Bogus(_)) | None => return Answer::failure(BOGUS_TTL),
+        let (security, reason) = match &self.verdict {
+            Some(Verdict::Secure) => (Security::Secure, None),
+            Some(Verdict::Insecure(reason)) => (Security::Insecure, reason.as_ref()),
+            Some(Verdict::Bogus(reason)) => return Answer::failure(BOGUS_TTL).because(reason.code),
+            None => return Answer::failure(BOGUS_TTL),
         };
         let everything = self.rtype == Rtype::RRSIG;
         let keep = |place: Place, records: &[Record]| -> Vec<Record> {
@@ -361,7 +377,8 @@ impl Validator {
         let records = keep(Place::Answer, &self.answer.records);
         let authority = keep(Place::Authority, &self.answer.authority);
         let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(u32::MAX);
-        Answer { rcode, records, authority, ttl: self.answer.ttl.min(ttl).min(self.ttl), security }
+        let (ttl, extended_error) = (self.answer.ttl.min(ttl).min(self.ttl), reason.map(|reason| reason.code));
+        Answer { rcode: self.rcode, records, authority, ttl, security, extended_error }
     }
 }
 

@@ -1,14 +1,14 @@
 //! The records of an answer as sets with their signatures, each verified at most once.
 
 use super::keys::ZoneKeys;
-use super::reason::{ExtendedError, Reason};
+use super::reason::Reason;
 use super::work::{FAILURES_PER_SET_MAX, KEYS_PER_TAG_MAX, Spent, Work};
 use crate::dnssec::key::Dnskey;
 use crate::dnssec::rrsig::{Rrsig, Validity, is_current};
 use crate::name::{Name, is_within};
 use crate::record::{Rdata, Record};
 use crate::resolver::Answer;
-use crate::types::Rtype;
+use crate::types::{ExtendedError, Rtype};
 use std::collections::HashMap;
 
 /// Sets of one answer that are looked at; a chain of twelve aliases with all its denials has about 60.

@@ -8,7 +8,14 @@ fn name(text: &str) -> Name {
 
 fn positive(text: &str, ttl: u32) -> Answer {
     let record = Record { name: name(text), rtype: Rtype::A, ttl, rdata: [192, 0, 2, 1].into() };
-    Answer { rcode: Rcode::NOERROR, records: vec![record], authority: Vec::new(), ttl, security: Security::Unchecked }
+    Answer {
+        rcode: Rcode::NOERROR,
+        records: vec![record],
+        authority: Vec::new(),
+        ttl,
+        security: Security::Unchecked,
+        extended_error: None,
+    }
 }
 
 fn negative(ttl: u32) -> Answer {

@@ -2,7 +2,8 @@ use super::*;
 use crate::message::ResponseView;
 use crate::query::write_query;
 use crate::resolver::Resolved;
-use crate::responder::{Transport, respond_resolved};
+use crate::responder::Transport;
+use crate::test_support::give;
 use proptest::prelude::*;
 
 fn name(text: &str) -> Name {
@@ -33,6 +34,7 @@ fn answer() -> Answer {
         ],
         ttl: 30,
         security: Security::Secure,
+        extended_error: None,
     }
 }
 
@@ -43,7 +45,7 @@ fn ask(text: &str, rtype: Rtype, dnssec: bool, resolved: &Resolved, transport: T
         let at = packet.len() - 4;
         packet[at] |= 0x80;
     }
-    respond_resolved(&packet, resolved, transport, &mut out);
+    give(&packet, resolved, transport, &mut out);
     out
 }
 
@@ -129,7 +131,7 @@ proptest! {
         authority in proptest::collection::vec(any_record(), 0..6),
         change in any::<(prop::sample::Index, u8)>(),
     ) {
-        let answer = Answer { rcode: Rcode::NOERROR, records, authority, ttl: 1, security: Security::Insecure };
+        let answer = Answer { rcode: Rcode::NOERROR, records, authority, ttl: 1, security: Security::Insecure, extended_error: None };
         let packed = Packed::new(&name("q.example"), Rtype::A, &answer, |ttl| ttl);
         prop_assert!(packed.check());
         let resolved = Resolved::new(&name("q.example"), Rtype::A, &answer);

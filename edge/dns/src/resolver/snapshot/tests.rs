@@ -23,6 +23,7 @@ fn made(count: usize) -> Vec<u8> {
                 authority: Vec::new(),
                 ttl: 60,
                 security: Security::Insecure,
+                extended_error: None,
             };
             Packed::new(&name(number), Rtype::A, &answer, |ttl| ttl)
         })

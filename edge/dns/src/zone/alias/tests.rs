@@ -41,7 +41,14 @@ fn resolved(addresses: &[[u8; 4]]) -> Resolved {
     let record = |owner, rtype, ttl, rdata: &[u8]| Record { name: name(owner), rtype, ttl, rdata: rdata.into() };
     let mut records = vec![record("web.cdn.test", Rtype::CNAME, 50, name("edge.cdn.test").wire())];
     records.extend(addresses.iter().map(|address| record("edge.cdn.test", Rtype::A, 600, address)));
-    let answer = Answer { rcode: Rcode::NOERROR, records, authority: Vec::new(), ttl: 50, security: Security::Unchecked };
+    let answer = Answer {
+        rcode: Rcode::NOERROR,
+        records,
+        authority: Vec::new(),
+        ttl: 50,
+        security: Security::Unchecked,
+        extended_error: None,
+    };
     Resolved::new(&name("web.cdn.test"), Rtype::A, &answer)
 }
 
