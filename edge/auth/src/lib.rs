@@ -8,5 +8,6 @@
 //! in tests. Every check is bounded by its RFC's limits, in questions and in octets, and all it reads is what strangers wrote.
 
 mod lookup;
+pub mod spf;
 
 pub use lookup::Lookup;
