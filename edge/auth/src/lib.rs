@@ -8,6 +8,7 @@
 //! in tests. Every check is bounded by its RFC's limits, in questions and in octets, and all it reads is what strangers wrote.
 
 mod lookup;
+pub mod results;
 pub mod spf;
 
 pub use lookup::Lookup;

@@ -4,7 +4,7 @@ const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
 const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 19] = [
+const SECTIONS: [(&str, &str, &str); 20] = [
     ("server", include_str!("config.rs"), "pub struct Server "),
     ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
@@ -13,6 +13,7 @@ const SECTIONS: [(&str, &str, &str); 19] = [
     ("edge", include_str!("../../../edge/daemon/src/config.rs"), "pub struct EdgeConfig "),
     ("policy", include_str!("../../../edge/policy/src/lib.rs"), "pub struct PolicyConfig "),
     ("[policy.dnsbl]", include_str!("../../../edge/policy/src/dnsbl/config.rs"), "pub struct DnsblConfig "),
+    ("policy.spf", include_str!("../../../edge/policy/src/spf.rs"), "pub struct SpfConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
     ("send", include_str!("../../../store/daemon/src/config.rs"), "pub struct SendConfig "),
@@ -57,6 +58,7 @@ mod tests {
             "message_bytes_max",
             "junk_score",
             "probe_interval",
+            "softfail_points",
             "rules",
             "line_ends",
             "relay",
