@@ -8,6 +8,7 @@ use crate::dnsbl::Check;
 use crate::message;
 use crate::questions;
 use crate::reverse::ReverseName;
+use crate::sender::SenderCheck;
 use crate::shard::Shard;
 use postring_control::Counter;
 use postring_handoff::Receipt;
@@ -38,6 +39,7 @@ struct Connection {
     stream: Stream,
     reverse: ReverseName,
     check: Check,
+    sender: SenderCheck,
     /// Replies not sent yet.
     out: Vec<u8>,
     /// Bytes the client has sent ahead.
@@ -59,6 +61,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         stream,
         reverse,
         check: Check::default(),
+        sender: SenderCheck::default(),
         out: Vec::new(),
         ahead: Vec::new(),
         slot: None,
@@ -138,6 +141,7 @@ impl Connection {
                         answer
                     }
                     Question::Recipient { address } => {
+                        self.sender.begin(&self.shard, &self.session);
                         questions::recipient(&self.shard, &self.session, &self.check, &address).await
                     }
                     question => questions::answer(&self.shard, &self.session, &question),
@@ -305,8 +309,10 @@ impl Connection {
 
     async fn submit(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let result =
-            message::submit(&self.shard, &self.session, (self.reverse.get(), self.check.known()), slot, self.decoded).await;
+        let checks =
+            message::Checks { reverse_name: self.reverse.get(), lists: self.check.known(), spf: self.sender.spf().await };
+        let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
+        self.sender = SenderCheck::default();
         let (now, stats) = (self.shard.now(), self.shard.stats());
         match result {
             Ok((receipt, id)) => {

@@ -10,6 +10,7 @@
 //! - `connection`: one client, from accept to close
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
+//! - `sender`: what the sender's domain says of the client
 //! - `message`: from the last dot to the reply
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cookies`: the secrets of DNS cookies
@@ -25,6 +26,7 @@ mod message;
 mod questions;
 mod reverse;
 mod role;
+mod sender;
 mod shard;
 mod snapshots;
 mod zones;

@@ -1,6 +1,8 @@
 //! A message from its last dot to its reply: trace fields, scan, policy, store.
 
 use crate::shard::Shard;
+use postring_auth::results;
+use postring_auth::spf::{Session as SpfSession, Spf};
 use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
@@ -8,25 +10,36 @@ use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
 use postring_mail::verdict::{VerdictView, VerdictWriter};
 use postring_mail::work::Kind;
 use postring_mail::{Now, Reply, slot};
-use postring_policy::{Disposition, Reputation};
+use postring_policy::{Disposition, Findings, Reputation};
 use postring_ring::Slot;
 use postring_smtp::trace::{self, Received};
 use postring_smtp::{Session, Target, header, replies};
 use std::future::poll_fn;
 use std::rc::Rc;
 
+/// What was found of the client and the sender until the last dot.
+#[derive(Clone, Copy)]
+pub(crate) struct Checks<'a> {
+    /// The client's name by DNS, if it is known by now.
+    pub(crate) reverse_name: Option<&'a str>,
+    /// What block lists of others say of the client.
+    pub(crate) lists: Option<&'a Reputation>,
+    /// What the sender's domain says of the client, if it was asked.
+    pub(crate) spf: Option<&'a Spf>,
+}
+
 /// Judges and stores the message in the slot; the receipt with its id, or the reply that refuses it. The slot is taken care of.
 pub(crate) async fn submit(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    (reverse_name, reputation): (Option<&str>, Option<&Reputation>),
+    checks: Checks<'_>,
     taken: Slot,
     body_bytes: usize,
 ) -> Result<(Receipt, MessageId), Reply> {
     let now = shard.now();
     let id = shard.next_message_id(now);
     shard.stats().add(Counter::BytesReceived, body_bytes as u64);
-    let (message_offset, head_length) = match prepare(shard, session, reverse_name, &taken, body_bytes, (id, now)) {
+    let (message_offset, head_length) = match prepare(shard, session, checks, &taken, body_bytes, (id, now)) {
         Ok(prepared) => prepared,
         Err(reply) => {
             shard.release(taken);
@@ -35,7 +48,7 @@ pub(crate) async fn submit(
     };
     let length = SLOT_HEAD_BYTES - message_offset + body_bytes;
     let job = shard.jobs().begin(taken, id, message_offset, length, head_length);
-    let result = judge_and_store(shard, session, reputation, (job, id), message_offset, body_bytes).await;
+    let result = judge_and_store(shard, session, checks, (job, id), message_offset, body_bytes).await;
     shard.end(job);
     result.map(|receipt| (receipt, id))
 }
@@ -44,7 +57,7 @@ pub(crate) async fn submit(
 fn prepare(
     shard: &Shard,
     session: &Session<Receipt>,
-    reverse_name: Option<&str>,
+    checks: Checks<'_>,
     taken: &Slot,
     body_bytes: usize,
     (id, now): (MessageId, Now),
@@ -56,8 +69,25 @@ fn prepare(
     if facts.received >= RECEIVED_FIELDS_MAX {
         return Err(replies::LOOP.clone());
     }
+    let refusal =
+        checks.spf.and_then(|spf| shard.config().policy.spf_refusal(spf.result.name(), &spf.domain, spf.explanation.as_deref()));
+    if let Some(reply) = refusal {
+        tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, "{reply}");
+        return Err(reply);
+    }
     let transaction = session.transaction();
-    let mut fields = Vec::with_capacity(512);
+    let mut fields = Vec::with_capacity(1024);
+    if let Some(spf) = checks.spf {
+        let asked = SpfSession {
+            client: session.client().address,
+            helo: session.helo(),
+            mail_from: &transaction.reverse_path,
+            receiver: shard.hostname(),
+            unix_seconds: now.unix_seconds(),
+        };
+        results::authentication_results(shard.hostname(), spf, &asked, &mut fields);
+        results::received_spf(shard.hostname(), spf, &asked, &mut fields);
+    }
     let only = match transaction.recipients.as_slice() {
         [only] => Some(only.address.as_str()),
         _ => None,
@@ -66,7 +96,7 @@ fn prepare(
         &Received {
             helo: session.helo(),
             address: session.client().address,
-            reverse_name,
+            reverse_name: checks.reverse_name,
             host: shard.hostname(),
             protocol: session.config().protocol,
             extended: session.is_extended(),
@@ -123,7 +153,7 @@ fn prepare(
 async fn judge_and_store(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    reputation: Option<&Reputation>,
+    checks: Checks<'_>,
     (job, id): (JobId, MessageId),
     message_offset: usize,
     body_bytes: usize,
@@ -131,18 +161,21 @@ async fn judge_and_store(
     let config = shard.config();
     let mut message_offset = message_offset;
     let nothing = Reputation::default();
-    let reputation = reputation.unwrap_or(&nothing);
+    let findings = Findings {
+        lists: checks.lists.unwrap_or(&nothing),
+        spf: checks.spf.and_then(|spf| config.policy.spf.symbol(spf.result.name(), &spf.domain)),
+    };
     let scans = config.edge.scan && config.scan_workers > 0;
-    if scans || !reputation.is_empty() {
+    if scans || !findings.is_empty() {
         let bytes = if scans { scan(shard, job).await } else { VerdictWriter::default().finish().to_vec() };
         let verdict = VerdictView::parse(&bytes).ok();
-        let disposition = postring_policy::judge(&config.policy, verdict.as_ref(), reputation);
+        let disposition = postring_policy::judge(&config.policy, verdict.as_ref(), &findings);
         match &disposition {
             Disposition::Accept => {}
             Disposition::Mark | Disposition::Junk => {
                 let junk = disposition == Disposition::Junk;
                 let mut fields = Vec::with_capacity(512);
-                postring_policy::mark_fields(verdict.as_ref(), reputation, junk, &mut fields);
+                postring_policy::mark_fields(verdict.as_ref(), &findings, junk, &mut fields);
                 message_offset = shard.prepend(job, message_offset, &fields).unwrap_or(message_offset);
                 if junk {
                     shard.with_slot(job, |memory| add_flags(memory, EnvelopeFlags::JUNK));

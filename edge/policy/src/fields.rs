@@ -1,12 +1,12 @@
 //! The X-Spam header fields: what rspamd, SpamAssassin and every Sieve script in the field look for.
 
-use crate::Reputation;
+use crate::Findings;
 use postring_mail::verdict::{Outcome, VerdictView};
 use std::io::Write;
 
-/// Writes X-Spam-Flag, X-Spam-Score and X-Spam-Symbols, folded, CRLF ends; nothing from outside but printable ASCII. What lists say of the
-/// client stands behind what the scanner found.
-pub fn mark_fields(verdict: Option<&VerdictView<'_>>, reputation: &Reputation, junk: bool, out: &mut Vec<u8>) {
+/// Writes X-Spam-Flag, X-Spam-Score and X-Spam-Symbols, folded, CRLF ends; nothing from outside but printable ASCII. What was found of
+/// the sender stands behind what the scanner found.
+pub fn mark_fields(verdict: Option<&VerdictView<'_>>, findings: &Findings<'_>, junk: bool, out: &mut Vec<u8>) {
     let Some(verdict) = verdict.filter(|verdict| verdict.outcome != Outcome::Failed) else {
         out.extend_from_slice(b"X-Spam-Scan: failed\r\n");
         return;
@@ -15,9 +15,9 @@ pub fn mark_fields(verdict: Option<&VerdictView<'_>>, reputation: &Reputation, j
         out.extend_from_slice(b"X-Spam-Flag: YES\r\n");
     }
     // Writing to a Vec cannot fail.
-    let _ = write!(out, "X-Spam-Score: {:.2}\r\nX-Spam-Symbols:", f64::from(verdict.score_milli) / 1000.0 + reputation.score());
+    let _ = write!(out, "X-Spam-Score: {:.2}\r\nX-Spam-Symbols:", f64::from(verdict.score_milli) / 1000.0 + findings.score());
     let mut begun = false;
-    for symbol in verdict.symbols().chain(reputation.symbols()) {
+    for symbol in verdict.symbols().chain(findings.symbols()) {
         if begun {
             out.extend_from_slice(b",\r\n");
         }
@@ -32,6 +32,7 @@ pub fn mark_fields(verdict: Option<&VerdictView<'_>>, reputation: &Reputation, j
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reputation;
     use crate::dnsbl::Listing;
     use postring_mail::verdict::{Symbol, VerdictWriter};
 
@@ -44,7 +45,7 @@ mod tests {
         let mut out = Vec::new();
         let mut reputation = Reputation::default();
         reputation.add(&"a.example".into(), Listing { code: [127, 0, 0, 2].into(), weight: 3.0, symbol: "DNSBL_A".into() });
-        mark_fields(Some(&VerdictView::parse(bytes).unwrap()), &reputation, true, &mut out);
+        mark_fields(Some(&VerdictView::parse(bytes).unwrap()), &Findings { lists: &reputation, spf: None }, true, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "X-Spam-Flag: YES\r\nX-Spam-Score: 9.10\r\nX-Spam-Symbols: BAYES_SPAM(5.10),\r\n MIMEX(1.00),\r\n DNSBL_A(3.00)\r\n"
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn no_verdict_is_said() {
         let mut out = Vec::new();
-        mark_fields(None, &Reputation::default(), false, &mut out);
+        mark_fields(None, &Findings { lists: &Reputation::default(), spf: None }, false, &mut out);
         assert_eq!(out, b"X-Spam-Scan: failed\r\n");
     }
 }

@@ -5,9 +5,13 @@
 
 pub mod dnsbl;
 mod fields;
+mod findings;
+pub mod spf;
 
 pub use dnsbl::{Dnsbl, DnsblConfig, Reputation};
 pub use fields::mark_fields;
+pub use findings::Findings;
+pub use spf::SpfConfig;
 
 use dnsbl::LISTS_MAX;
 use ipnet::IpNet;
@@ -48,6 +52,8 @@ pub struct PolicyConfig {
     pub dnsbl_exempt: Vec<IpNet>,
     /// Block lists asked by DNS about every client of port 25, each a table `[[policy.dnsbl]]`, see below. Default: none.
     pub dnsbl: Vec<DnsblConfig>,
+    /// What the sender's domain says of the client, a table `[policy.spf]`, see below.
+    pub spf: SpfConfig,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -74,6 +80,7 @@ impl Default for PolicyConfig {
             dnsbl_wait_ms: 3000,
             dnsbl_exempt: EXEMPT.iter().filter_map(|network| network.parse().ok()).collect(),
             dnsbl: Vec::new(),
+            spf: SpfConfig::default(),
         }
     }
 }
@@ -103,7 +110,8 @@ impl PolicyConfig {
         if self.information_link.chars().any(|c| c.is_control() || c == ' ') {
             return Err("policy.information_link: spaces and control characters are not allowed in a link".to_owned());
         }
-        self.check_dnsbl()
+        self.check_dnsbl()?;
+        self.spf.check()
     }
 
     fn check_dnsbl(&self) -> Result<(), String> {
@@ -141,6 +149,21 @@ impl PolicyConfig {
         self.dnsbl_exempt.iter().any(|network| network.contains(&client))
     }
 
+    /// The refusal of a message whose sender's domain disowns the client, if that is wanted; `result` as [`SpfConfig::symbol`] takes it.
+    #[must_use]
+    pub fn spf_refusal(&self, result: &str, domain: &str, explanation: Option<&str>) -> Option<Reply> {
+        if !self.spf.reject_fail || result != "fail" {
+            return None;
+        }
+        let text = match explanation {
+            Some(explanation) => format!("{domain} explained: {explanation}"),
+            None => format!("{domain} says that your address may not send its mail (SPF)"),
+        };
+        //= RFC 7372 section 3.2
+        //# SPF validation failed [...] 550 [...] X.7.23
+        Some(Reply::with_text(550, 7, 23, self.with_link(&text)))
+    }
+
     /// A text for the peer with the page that explains it.
     fn with_link(&self, text: &str) -> String {
         if self.information_link.is_empty() { text.to_owned() } else { format!("{text}; see {}", self.information_link) }
@@ -160,11 +183,11 @@ pub enum Disposition {
     Refuse(Reply),
 }
 
-/// Turns a verdict and what lists say of the client into a disposition. `None`: no scanner answered within its time.
+/// Turns a verdict and what was found of the sender into a disposition. `None`: no scanner answered within its time.
 ///
 /// Costs no allocation unless the message is refused.
 #[must_use]
-pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, reputation: &Reputation) -> Disposition {
+pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, findings: &Findings<'_>) -> Disposition {
     let Some(verdict) = verdict.filter(|verdict| verdict.outcome != Outcome::Failed) else {
         return match config.scan_failure {
             ScanFailure::Accept => Disposition::Mark,
@@ -173,7 +196,7 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, reputatio
             }
         };
     };
-    let score = f64::from(verdict.score_milli) / 1000.0 + reputation.score();
+    let score = f64::from(verdict.score_milli) / 1000.0 + findings.score();
     if verdict.outcome == Outcome::Malware {
         return Disposition::Refuse(refusal(config, "Message refused: it carries malware"));
     }
@@ -183,7 +206,7 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, reputatio
     match score {
         score if score >= config.junk_score => Disposition::Junk,
         score if score >= config.mark_score => Disposition::Mark,
-        _ if !reputation.is_empty() && reputation.score() >= config.dnsbl_mark_score => Disposition::Mark,
+        _ if !findings.lists.is_empty() && findings.lists.score() >= config.dnsbl_mark_score => Disposition::Mark,
         _ => Disposition::Accept,
     }
 }
@@ -199,11 +222,16 @@ mod tests {
     use super::*;
     use postring_mail::verdict::{Symbol, VerdictWriter};
 
+    fn nothing() -> Findings<'static> {
+        static NOTHING: std::sync::LazyLock<Reputation> = std::sync::LazyLock::new(Reputation::default);
+        Findings { lists: &NOTHING, spf: None }
+    }
+
     fn judged(weight_milli: i32, outcome: Outcome) -> Disposition {
         let mut writer = VerdictWriter::default();
         writer.push(Symbol { name: "X", weight_milli, detail: "" });
         writer.set_outcome(outcome);
-        judge(&PolicyConfig::default(), Some(&VerdictView::parse(writer.finish()).unwrap()), &Reputation::default())
+        judge(&PolicyConfig::default(), Some(&VerdictView::parse(writer.finish()).unwrap()), &nothing())
     }
 
     #[test]
@@ -214,11 +242,9 @@ mod tests {
         assert!(matches!(judged(15_000, Outcome::Complete), Disposition::Refuse(reply) if reply.code == 550));
         assert!(matches!(judged(-9_000, Outcome::Malware), Disposition::Refuse(reply) if reply.code == 550));
         assert!(matches!(judged(0, Outcome::Failed), Disposition::Refuse(reply) if reply.code == 451));
-        assert!(
-            matches!(judge(&PolicyConfig::default(), None, &Reputation::default()), Disposition::Refuse(reply) if reply.is_transient())
-        );
+        assert!(matches!(judge(&PolicyConfig::default(), None, &nothing()), Disposition::Refuse(reply) if reply.is_transient()));
         let open = PolicyConfig { scan_failure: ScanFailure::Accept, ..PolicyConfig::default() };
-        assert_eq!(judge(&open, None, &Reputation::default()), Disposition::Mark);
+        assert_eq!(judge(&open, None, &nothing()), Disposition::Mark);
     }
 
     #[test]
@@ -226,5 +252,16 @@ mod tests {
         let config = PolicyConfig { junk_score: 20.0, ..PolicyConfig::default() };
         assert!(config.check().unwrap_err().contains("junk_score 20"));
         assert!(PolicyConfig { mark_score: f64::NAN, ..PolicyConfig::default() }.check().is_err());
+    }
+
+    #[test]
+    fn a_sender_disowned_is_refused_only_if_that_is_wanted() {
+        let open = PolicyConfig::default();
+        assert_eq!(open.spf_refusal("fail", "a.example", None), None);
+        let strict = PolicyConfig { spf: SpfConfig { reject_fail: true, ..SpfConfig::default() }, ..open };
+        assert_eq!(strict.spf_refusal("softfail", "a.example", None), None);
+        let text = |explanation| strict.spf_refusal("fail", "a.example", explanation).unwrap().to_string();
+        assert_eq!(text(None), "550 5.7.23 a.example says that your address may not send its mail (SPF)");
+        assert_eq!(text(Some("ask us")), "550 5.7.23 a.example explained: ask us");
     }
 }

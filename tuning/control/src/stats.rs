@@ -53,6 +53,18 @@ table! {
         ConnectionsRefused = "connections_refused_total",
         /// Connections refused because the local block list names their address.
         BlockListHits = "block_list_hits_total",
+        /// Senders whose domain allows the client (SPF).
+        SpfPass = "spf_pass_total",
+        /// Senders whose domain says that the client may not.
+        SpfFail = "spf_fail_total",
+        /// Senders whose domain says that the client most likely may not.
+        SpfSoftFail = "spf_softfail_total",
+        /// Senders whose domain says nothing of the client, or nothing at all.
+        SpfNeutral = "spf_neutral_total",
+        /// Checks of SPF the DNS could not answer, or not in time.
+        SpfTempError = "spf_temperror_total",
+        /// Senders whose domain has a record that is wrong.
+        SpfPermError = "spf_permerror_total",
         /// Messages answered 250 at the last dot.
         MessagesAccepted = "messages_accepted_total",
         /// Messages answered 5xx at the last dot.

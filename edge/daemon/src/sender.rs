@@ -1,0 +1,112 @@
+//! What the sender's domain says of the client: begun at a transaction's first recipient, waited for at the last dot.
+
+use crate::shard::Shard;
+use postring_auth::Lookup;
+use postring_auth::spf::{self, Session as SpfSession, Spf, SpfResult};
+use postring_control::Counter;
+use postring_dns::resolver::Resolved;
+use postring_dns::{Name, Rtype};
+use postring_handoff::Receipt;
+use postring_smtp::{Protocol, Session};
+use postring_transport::dns::Resolver;
+use std::cell::{Cell, OnceCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// The check of one transaction. Owns 8 bytes if nothing is checked.
+#[derive(Default)]
+pub(crate) struct SenderCheck {
+    found: Option<Rc<Found>>,
+}
+
+/// What the task finds, and the connection that waits for it.
+struct Found {
+    /// Whose transaction: another begins another check.
+    reverse_path: Box<str>,
+    spf: OnceCell<Spf>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl SenderCheck {
+    /// Begins to check the transaction's sender, if that is not done yet. Our users and our own networks are not checked.
+    ///
+    /// One task a transaction, bounded by `policy.spf.wait_ms` and by SPF's own limit of questions, whether the client stays or not.
+    pub(crate) fn begin(&mut self, shard: &Rc<Shard>, session: &Session<Receipt>) {
+        let client = session.client().address;
+        let config = shard.config();
+        if session.config().protocol != Protocol::Smtp || session.account().is_some() || !config.policy.spf.is_for(client) {
+            self.found = None;
+            return;
+        }
+        let reverse_path: &str = &session.transaction().reverse_path;
+        if self.found.as_ref().is_some_and(|found| &*found.reverse_path == reverse_path) {
+            return;
+        }
+        let found = Rc::new(Found { reverse_path: reverse_path.into(), spf: OnceCell::new(), waker: Cell::default() });
+        self.found = Some(Rc::clone(&found));
+        let (shard, helo) = (Rc::clone(shard), session.helo().to_owned());
+        let wait = Duration::from_millis(config.policy.spf.wait_ms);
+        glommio::spawn_local(async move {
+            let lookup = OwnResolver(shard.resolver().clone());
+            let session = SpfSession {
+                client,
+                helo: &helo,
+                mail_from: &found.reverse_path,
+                receiver: shard.hostname(),
+                unix_seconds: shard.now().unix_seconds(),
+            };
+            let too_long = async {
+                glommio::timer::sleep(wait).await;
+                late(&session)
+            };
+            let spf = futures_lite::future::or(spf::check(&lookup, session), too_long).await;
+            shard.stats().add(counter(spf.result), 1);
+            // Set once only, here.
+            let _ = found.spf.set(spf);
+            found.waker.take().into_iter().for_each(Waker::wake);
+        })
+        .detach();
+    }
+
+    /// What was found, once it is.
+    pub(crate) async fn spf(&self) -> Option<&Spf> {
+        let found = self.found.as_ref()?;
+        poll_fn(|cx| {
+            if found.spf.get().is_some() {
+                return Poll::Ready(());
+            }
+            found.waker.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        found.spf.get()
+    }
+}
+
+fn late(session: &SpfSession<'_>) -> Spf {
+    let domain = session.mail_from.rsplit_once('@').map_or(session.helo, |(_, domain)| domain).to_owned();
+    let reason = format!("the servers of {domain} took too long");
+    Spf { result: SpfResult::TempError, domain, reason, explanation: None, questions: 0 }
+}
+
+fn counter(result: SpfResult) -> Counter {
+    match result {
+        SpfResult::Pass => Counter::SpfPass,
+        SpfResult::Fail => Counter::SpfFail,
+        SpfResult::SoftFail => Counter::SpfSoftFail,
+        SpfResult::TempError => Counter::SpfTempError,
+        SpfResult::PermError => Counter::SpfPermError,
+        SpfResult::None | SpfResult::Neutral => Counter::SpfNeutral,
+    }
+}
+
+/// The shard's resolver, in process.
+struct OwnResolver(Resolver);
+
+impl Lookup for OwnResolver {
+    async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
+        self.0.lookup(name, rtype).await
+    }
+}

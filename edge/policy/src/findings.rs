@@ -1,0 +1,32 @@
+//! What the edge itself found of a message's sender, beside what the scanner finds in its content.
+
+use crate::Reputation;
+use postring_mail::verdict::Symbol;
+
+/// Findings about the sender.
+#[derive(Clone, Copy, Debug)]
+pub struct Findings<'a> {
+    /// What block lists of others say of the client.
+    pub lists: &'a Reputation,
+    /// What the sender's domain says of the client.
+    pub spf: Option<Symbol<'a>>,
+}
+
+impl<'a> Findings<'a> {
+    /// True if there is nothing to be said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.spf.is_none()
+    }
+
+    /// The sum of the points.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        self.lists.score() + self.spf.map_or(0.0, |spf| f64::from(spf.weight_milli) / 1000.0)
+    }
+
+    /// All of them.
+    pub fn symbols(&self) -> impl Iterator<Item = Symbol<'a>> {
+        self.lists.symbols().chain(self.spf)
+    }
+}

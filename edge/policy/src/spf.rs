@@ -1,0 +1,109 @@
+//! What a result of SPF is worth.
+
+use crate::EXEMPT;
+use ipnet::IpNet;
+use postring_mail::verdict::Symbol;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// `[policy.spf]`: whether the sender's domain allows the client (RFC 7208), and what follows.
+///
+/// By itself it refuses nobody: a forwarder sends with addresses of others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpfConfig {
+    /// Check it on port 25. Default true.
+    pub check: bool,
+    /// Networks whose clients are not checked: relays of your own, which send with addresses of others. Default: loopback, private and link-local.
+    pub exempt: Vec<IpNet>,
+    /// Milliseconds a check may take, from the first recipient on; then it is a temporary error, which counts nothing. Default 5000.
+    pub wait_ms: u64,
+    /// Refuse at the last dot what the domain says is not its own ("fail") with 550 5.7.23 and the explanation of the domain, if it has one.
+    /// Default false: DMARC asks the same and lets a signed mail pass.
+    pub reject_fail: bool,
+    /// Points of "fail". Default 1.
+    pub fail_points: f64,
+    /// Points of "softfail". Default 0.
+    pub softfail_points: f64,
+    /// Points of "pass". Default -0.2.
+    pub pass_points: f64,
+    /// Points of a record that is wrong ("permerror"). Default 0.
+    pub permerror_points: f64,
+}
+
+impl Default for SpfConfig {
+    fn default() -> Self {
+        Self {
+            check: true,
+            exempt: EXEMPT.iter().filter_map(|network| network.parse().ok()).collect(),
+            wait_ms: 5000,
+            reject_fail: false,
+            // All four as rspamd has them.
+            fail_points: 1.0,
+            softfail_points: 0.0,
+            pass_points: -0.2,
+            permerror_points: 0.0,
+        }
+    }
+}
+
+impl SpfConfig {
+    /// Says what cannot be.
+    ///
+    /// # Errors
+    /// One line: the key, its value, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        if !(100..=30_000).contains(&self.wait_ms) {
+            return Err(format!("policy.spf.wait_ms = {}: give a number from 100 to 30000", self.wait_ms));
+        }
+        let points = [self.fail_points, self.softfail_points, self.pass_points, self.permerror_points];
+        if points.iter().any(|points| !(-1000.0..=1000.0).contains(points)) {
+            return Err("policy.spf: points must be numbers between -1000 and 1000".to_owned());
+        }
+        Ok(())
+    }
+
+    /// True if this client is checked.
+    #[must_use]
+    pub fn is_for(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.check && !self.exempt.iter().any(|network| network.contains(&client))
+    }
+
+    /// The finding for a result by its name in RFC 7208 section 2.6; `None` for one that says nothing.
+    #[must_use]
+    pub fn symbol<'d>(&self, result: &str, domain: &'d str) -> Option<Symbol<'d>> {
+        let (name, points) = match result {
+            "pass" => ("R_SPF_ALLOW", self.pass_points),
+            "fail" => ("R_SPF_FAIL", self.fail_points),
+            "softfail" => ("R_SPF_SOFTFAIL", self.softfail_points),
+            "permerror" => ("R_SPF_PERMFAIL", self.permerror_points),
+            _ => return None,
+        };
+        #[allow(clippy::cast_possible_truncation)] // the configuration bounds it by 1000 points
+        let weight_milli = (points * 1000.0).clamp(-1_000_000.0, 1_000_000.0).round() as i32;
+        Some(Symbol { name, weight_milli, detail: domain })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_symbols_and_own_networks_are_not_checked() {
+        let config = SpfConfig::default();
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!(
+            config.symbol("fail", "a.example"),
+            Some(Symbol { name: "R_SPF_FAIL", weight_milli: 1000, detail: "a.example" })
+        );
+        assert_eq!(config.symbol("pass", "a.example").map(|symbol| symbol.weight_milli), Some(-200));
+        assert_eq!(config.symbol("neutral", "a.example").or(config.symbol("none", "")).or(config.symbol("temperror", "")), None);
+        assert!(config.is_for([192, 0, 2, 1].into()));
+        assert!(!config.is_for([127, 0, 0, 1].into()) && !config.is_for("::ffff:10.1.1.1".parse().unwrap()));
+        assert!(!SpfConfig { check: false, ..config.clone() }.is_for([192, 0, 2, 1].into()));
+        assert!(SpfConfig { wait_ms: 0, ..config.clone() }.check().is_err());
+        assert!(SpfConfig { fail_points: f64::NAN, ..config }.check().is_err());
+    }
+}
