@@ -10,6 +10,8 @@
 //! in that a wrong line refuses the list. `REWRITE=1 cargo test -p postring-dns --test lists` writes the "!" lines anew; read the difference.
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+mod cases;
+
 use postring_dns::list::{BlockList, ListBuilder, ListKind};
 use postring_dns::record::rdata_text;
 use postring_dns::{Name, Rtype};
@@ -18,24 +20,11 @@ use std::path::Path;
 
 #[test]
 fn as_rbldnsd_answers() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lists");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    paths.sort();
-    assert!(paths.len() >= 7);
-    let (mut wrong, mut questions) = (Vec::new(), 0);
-    for path in paths {
-        let text = std::fs::read_to_string(&path).unwrap();
+    let mut questions = 0;
+    cases::check("lists", 7, |text| {
         questions += text.lines().filter(|line| line.starts_with("? ")).count();
-        let now = run(&text);
-        if std::env::var_os("REWRITE").is_some() {
-            std::fs::write(&path, now).unwrap();
-        } else if now != text {
-            let line = now.lines().zip(text.lines()).position(|(now, text)| now != text).unwrap_or(0);
-            wrong.push(format!("{}:{}: {:?}", path.display(), line + 1, now.lines().nth(line)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        run(text)
+    });
     assert!(questions > 250);
 }
 

@@ -15,6 +15,8 @@
 //! takes 10 ms, silence as long as is waited.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+mod cases;
+
 use postring_dns::message::{ResponseFlags, ResponseWriter, Section};
 use postring_dns::query::QueryView;
 use postring_dns::record::rdata_text;
@@ -33,22 +35,7 @@ const RTT_MS: u64 = 10;
 
 #[test]
 fn resolutions() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/resolution");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    let mut wrong = Vec::new();
-    for path in paths {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let now = run(&text);
-        if std::env::var_os("REWRITE").is_some() {
-            std::fs::write(&path, now).unwrap();
-        } else if now != text {
-            let line = now.lines().zip(text.lines()).position(|(now, text)| now != text).unwrap_or(0);
-            wrong.push(format!("{}:{}: now {:?}", path.display(), line + 1, now.lines().nth(line)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    cases::check("resolution", 6, run);
 }
 
 thread_local!(static SEED: Cell<u64> = const { Cell::new(1) });

@@ -10,6 +10,8 @@
 //! line the state is written as text and read again, as after a restart.
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+mod cases;
+
 use postring_dns::Name;
 use postring_dns::dnssec::algorithm::Algorithm;
 use postring_dns::dnssec::digest::DigestType;
@@ -17,7 +19,6 @@ use postring_dns::dnssec::sign::{Change, KeyState, NewKey, Role, RollError, Sign
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Keys by their number.
@@ -173,22 +174,7 @@ fn add<T: PartialEq>(versions: &mut Vec<Version<T>>, content: T, ttl: u32, now: 
 
 #[test]
 fn scenarios() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roll_over");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    let mut wrong = Vec::new();
-    for path in paths {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let now = run(&text);
-        if std::env::var_os("REWRITE").is_some() {
-            std::fs::write(&path, now).unwrap();
-        } else if now != text {
-            let line = now.lines().zip(text.lines()).position(|(now, text)| now != text).unwrap_or(0);
-            wrong.push(format!("{}:{}: {:?}", path.display(), line + 1, now.lines().nth(line)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    cases::check("roll_over", 7, run);
 }
 
 fn run(text: &str) -> String {

@@ -4,6 +4,7 @@
 //!   zone NAME [unsigned|nsec3|optout] [alg=N] [iterations=N] [ds=none|wrong|sha1|alg5] [key=revoked|nozone|collide] [island]
 //!   | OWNER TYPE DATA            its records; SOA, NS, keys, DS at the parent and denials are made
 //!   trust NAME | insecure NAME   anchors (the root's otherwise), and names below which nothing is validated
+//!   configured NAME              a zone whose servers are configured, whatever its parent knows
 //!   ? NAME TYPE [CHANGE...]      the question, and what a stranger does to the answers: [TYPE:NAME!]WHAT[=HOW], see `change`
 //!   earlier=NAME/TYPE was asked before; unreferred: the resolver saw no delegation on its way to the answer
 //!   > look-ups the validator asked for
@@ -12,6 +13,7 @@
 //! `REWRITE=1 cargo test -p postring-dns --test validate` writes what is answered now; read the difference before you keep it.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+mod cases;
 #[path = "signed_world/mod.rs"]
 mod signed_world;
 
@@ -19,33 +21,17 @@ use postring_dns::dnssec::validate::{KeyCache, Step, Trust, Validator, Verdict, 
 use postring_dns::{Name, Rtype};
 use signed_world::{NOW, World};
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 #[test]
 fn scenarios() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/validate");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    let mut wrong = Vec::new();
-    for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "txt")) {
-        let text = std::fs::read_to_string(path).unwrap();
-        let now = run(&text);
-        if std::env::var_os("REWRITE").is_some() {
-            std::fs::write(path, now).unwrap();
-        } else if now != text {
-            let line = now.lines().zip(text.lines()).position(|(now, text)| now != text).unwrap_or(0);
-            wrong.push(format!("{}:{}: answered {:?}", path.display(), line + 1, now.lines().nth(line)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    cases::check("validate", 4, run);
 }
 
 fn run(text: &str) -> String {
     let mut out = String::new();
     let mut world = World::default();
-    let mut trusted: Vec<(bool, Name)> = Vec::new();
+    let mut trusted: Vec<(&str, Name)> = Vec::new();
     for line in text.lines() {
         if ["> ", "= ", "an ", "ns "].iter().any(|prefix| line.starts_with(prefix)) {
             continue;
@@ -55,10 +41,8 @@ fn run(text: &str) -> String {
             world.add_zone(zone);
         } else if let Some(record) = line.strip_prefix("| ") {
             world.add_record(record);
-        } else if let Some(name) = line.strip_prefix("trust ") {
-            trusted.push((true, Name::absolute(name).unwrap()));
-        } else if let Some(name) = line.strip_prefix("insecure ") {
-            trusted.push((false, Name::absolute(name).unwrap()));
+        } else if let Some((how @ ("trust" | "insecure" | "configured"), name)) = line.split_once(' ') {
+            trusted.push((how, Name::absolute(name).unwrap()));
         } else if let Some(question) = line.strip_prefix("? ") {
             world.delegate();
             out.push_str(&ask(&world, &trusted, question));
@@ -67,19 +51,19 @@ fn run(text: &str) -> String {
     out
 }
 
-fn ask(world: &World, trusted: &[(bool, Name)], question: &str) -> String {
+fn ask(world: &World, trusted: &[(&str, Name)], question: &str) -> String {
     let mut words = question.split(' ');
     let (name, rtype) = (Name::absolute(words.next().unwrap()).unwrap(), Rtype::parse(words.next().unwrap()).unwrap());
     let changes: Vec<&str> = words.collect();
     let mut trust = Trust::default();
-    for (anchor, name) in trusted {
-        if *anchor {
-            assert!(trust.add_dnskey(name, &world.key(name)));
-        } else {
-            trust.add_insecure(name);
+    for (how, name) in trusted {
+        match *how {
+            "trust" => assert!(trust.add_dnskey(name, &world.key(name))),
+            "insecure" => trust.add_insecure(name),
+            _ => trust.add_cut(name),
         }
     }
-    if !trusted.iter().any(|(anchor, _)| *anchor) {
+    if !trusted.iter().any(|(how, _)| *how == "trust") {
         assert!(trust.add_dnskey(&Name::root(), &world.key(&Name::root())));
     }
     let trust = Arc::new(trust);

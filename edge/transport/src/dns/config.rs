@@ -56,7 +56,8 @@ pub struct DnsConfig {
     pub validate: Option<bool>,
     /// Keys that validation begins with, as `NAME DS ...` or `NAME DNSKEY ...`. Default: those of the root, built in.
     pub trust_anchors: Vec<String>,
-    /// Names at and below which nothing is validated: internal zones that the world outside knows nothing of, or that somebody broke.
+    /// Names at and below which nothing is validated: zones that somebody broke, or that are signed and of which the world outside knows another
+    /// key. A zone of `dns.stub` or `dns.forward` that the world outside proves to be unsigned, or knows nothing of, need not be named.
     pub insecure: Vec<String>,
     /// Show each server only as much of a name as it must know (RFC 9156). Default true.
     pub qname_minimisation: bool,
@@ -361,6 +362,8 @@ impl DnsConfig {
             }
         }
         self.insecure.iter().filter_map(|name| Name::absolute(name).ok()).for_each(|name| trust.add_insecure(&name));
+        let configured = self.stub.iter().chain(&self.forward).filter_map(|zone| Name::absolute(&zone.name).ok());
+        configured.for_each(|zone| trust.add_cut(&zone));
         trust
     }
 

@@ -5,7 +5,7 @@
 //!     next label N:  DS of N ─┬─ set, verified with the zone's keys, supported ── DNSKEY of N fits ─> Secure(keys of N), go on below N
 //!                             ├─ set, verified, nothing in it supported ─────────> Insecure
 //!                             ├─ proof: none, and N is a delegation; opt-out ────> Insecure
-//!                             ├─ proof: none, and N is no delegation; a CNAME ───> NotCut, go on in the same zone
+//!                             ├─ proof: none, and N is no delegation; a CNAME ───> NotCut, go on in the same zone; configured: Insecure
 //!                             └─ anything else ──────────────────────────────────> Bogus
 //! ```
 
@@ -80,6 +80,7 @@ impl Validator {
             }
             match self.status(&next, &keys, cache)? {
                 Status::Secure(below) => keys = below,
+                Status::NotCut if self.trust.is_cut(&next) => return Ok(Zone::Insecure(None)),
                 Status::NotCut => {}
                 Status::Insecure(reason) => return Ok(Zone::Insecure(reason)),
                 Status::Bogus(reason) => return Err(Stop::Bogus(reason)),

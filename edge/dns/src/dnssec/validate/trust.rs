@@ -30,6 +30,8 @@ pub struct Trust {
     /// Zone, lower-case, to the data of DS records.
     anchors: HashMap<Name, Vec<Rdata>>,
     insecure: HashSet<Name>,
+    /// See [`Trust::add_cut`].
+    cuts: HashSet<Name>,
 }
 
 /// What the configuration says of a name.
@@ -71,6 +73,16 @@ impl Trust {
     /// Turns validation off at a name and below it, until a deeper anchor.
     pub fn add_insecure(&mut self, name: &Name) {
         self.insecure.insert(name.to_key());
+    }
+
+    /// Says that a zone begins at a name, whatever its parent knows of it: one whose servers are configured. Where the parent proves that it has no
+    /// DS record there, for want of a delegation or of the whole name, the zone is unsigned, and nothing else need say so.
+    pub fn add_cut(&mut self, zone: &Name) {
+        self.cuts.insert(zone.to_key());
+    }
+
+    pub(super) fn is_cut(&self, name: &Name) -> bool {
+        self.cuts.contains(name)
     }
 
     /// True if nothing is validated, ever.
