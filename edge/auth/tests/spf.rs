@@ -81,11 +81,24 @@ impl Lookup for Zone {
             }
             let record = |value: &&Value| Record { name: asked.clone(), rtype, ttl: 60, rdata: rdata(rtype, value).into() };
             let records = found.iter().map(record).collect();
-            let answer = Answer { rcode: Rcode::NOERROR, records, authority: Vec::new(), ttl: 60, security: Security::Unchecked };
+            let answer = Answer {
+                rcode: Rcode::NOERROR,
+                records,
+                authority: Vec::new(),
+                ttl: 60,
+                security: Security::Unchecked,
+                extended_error: None,
+            };
             return Resolved::new(asked, rtype, &answer);
         }
-        let answer =
-            Answer { rcode: Rcode::NXDOMAIN, records: Vec::new(), authority: Vec::new(), ttl: 60, security: Security::Unchecked };
+        let answer = Answer {
+            rcode: Rcode::NXDOMAIN,
+            records: Vec::new(),
+            authority: Vec::new(),
+            ttl: 60,
+            security: Security::Unchecked,
+            extended_error: None,
+        };
         Resolved::new(asked, rtype, &answer)
     }
 }
