@@ -124,3 +124,37 @@ pub fn fuzz_key(data: &[u8]) {
         assert!(!key.verifies(b"fields", b"no signature"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RECORD: &str = "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB";
+
+    proptest! {
+        #[test]
+        fn any_octets_are_harmless(data in proptest::collection::vec(any::<u8>(), 0..200)) { fuzz_key(&data); }
+
+        #[test]
+        fn a_changed_record_is_harmless(place in 0..RECORD.len(), octet in any::<u8>(), end in 0..RECORD.len()) {
+            let mut record = RECORD.as_bytes().to_vec();
+            record[place] = octet;
+            fuzz_key(&record);
+            record.truncate(end);
+            fuzz_key(&record);
+        }
+    }
+
+    #[test]
+    fn numbers_of_the_key_are_without_zeros_before() {
+        assert!(Key::parse(RECORD.as_bytes()).unwrap().fits(Algorithm::RsaSha256));
+        // INTEGER 0 and negative ones are no part of a key.
+        for der in
+            [&[0x30, 6, 2, 1, 0, 2, 1, 3][..], &[0x30, 6, 2, 1, 0x80, 2, 1, 3], &[0x30, 3, 2, 1, 5], &[0x30, 0x83, 0, 0, 0]]
+        {
+            assert_eq!(rsa_public_key(der), None);
+        }
+        assert_eq!(rsa_public_key(&[0x30, 7, 2, 2, 0, 0x81, 2, 1, 3]), Some((&[0x81][..], &[3][..])));
+    }
+}

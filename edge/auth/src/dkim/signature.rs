@@ -201,3 +201,47 @@ pub fn fuzz_signature(data: &[u8]) {
     assert!(postring_dns::name::labels(signature.key_name.wire()).any(|label| label == b"_domainkey"));
     let _ = (signature.check_time(0), signature.check_time(u64::MAX), signature.is_strict());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXT: &str = "v=1; a=rsa-sha256; b=AAAA; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; d=a.example; s=s.t; h=from:to; \
+                        i=a=20b@c.a.example; c=relaxed; l=7; t=1; x=2; q=dns/txt";
+
+    fn parse(text: &str) -> Result<String, Problem> {
+        let list = TagList::parse(text.as_bytes()).unwrap();
+        Signature::parse(&list).map(|signature| format!("{} {} {:?}", signature.key_name, signature.identity, signature.length))
+    }
+
+    #[test]
+    fn whole_and_least() {
+        assert_eq!(parse(TEXT).unwrap(), "s.t._domainkey.a.example. a b@c.a.example Some(7)");
+        let least = TEXT.split_once("; i=").unwrap().0;
+        assert_eq!(parse(least).unwrap(), "s.t._domainkey.a.example. @a.example None");
+        for tag in ["v", "a", "b", "bh", "d", "s", "h"] {
+            let without = least.split("; ").filter(|spec| !spec.starts_with(&format!("{tag}="))).collect::<Vec<_>>().join("; ");
+            assert_eq!(parse(&without), Err(Problem::Missing(tag)));
+        }
+        let many = least.replace("from:to", &"a:".repeat(NAMES_MAX)) + "from";
+        assert!(matches!(parse(&many), Err(Problem::Value("h", _))));
+    }
+
+    #[test]
+    fn domains_within() {
+        assert!(is_within("a.Example", "a.example") && is_within("b.a.example", "a.example"));
+        assert!(!is_within("ba.example", "a.example") && !is_within("example", "a.example") && !is_within("", "a"));
+    }
+
+    proptest! {
+        #[test]
+        fn changed_text_is_harmless(place in 0..TEXT.len(), octet in any::<u8>(), end in 0..TEXT.len()) {
+            let mut text = TEXT.as_bytes().to_vec();
+            text[place] = octet;
+            fuzz_signature(&text);
+            text.truncate(end);
+            fuzz_signature(&text);
+        }
+    }
+}
