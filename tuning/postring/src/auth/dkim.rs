@@ -28,7 +28,7 @@ pub fn run(question: &DkimQuestion, load: impl FnOnce() -> Result<Config, String
     if results.iter().any(|result| result.status() == Status::Pass) {
         Ok(())
     } else {
-        Err(format!("{} has no good signature", question.file.display()))
+        Err("the message has no good signature".to_owned())
     }
 }
 
