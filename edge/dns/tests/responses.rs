@@ -100,8 +100,11 @@ fn why_a_query_is_refused() {
     assert_eq!(refused(true, true, Rtype::AXFR), (9, code(20)));
 }
 
+/// Code and content of each option.
+type Options = Vec<(u16, Vec<u8>)>;
+
 /// What a client of the resolver is told: when the answer comes, and later, of a failure from the cache, or of an answer that cannot be had again.
-fn told_of_resolved(answer: &Answer, context: &Context<'_>, options: &[u8]) -> [(u16, Vec<(u16, Vec<u8>)>); 2] {
+fn told_of_resolved(answer: &Answer, context: &Context<'_>, options: &[u8]) -> [(u16, Options); 2] {
     let mut cache = Cache::new(CacheConfig { stale_max: 1_000_000, ..CacheConfig::default() });
     let asked = name("host.elsewhere");
     let packet = query("host.elsewhere", Rtype::A, options);

@@ -109,6 +109,16 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Who sent a mail: what the checks of the sender say, and why
+    #[command(
+        after_help = "Example:\n  postring auth dkim mail.eml\n  postring auth dkim --resolver 127.0.0.1:53 --json - < mail.eml"
+    )]
+    Auth {
+        #[command(subcommand)]
+        action: AuthAction,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
     /// Entries of this server's block lists, at once and kept over restarts
     #[command(
         after_help = "WHAT is an address, a network (192.0.2.0/24), a range, or a domain name (.example.org: with all below it).\n\nExample:\n  postring block add 192.0.2.7 --for 86400 --why \"ticket 17\"\n  postring block del 192.0.2.7\n  postring block import bad-addresses.txt"
@@ -283,6 +293,24 @@ pub struct DnsQuestion {
     /// Show each query and what came of it
     #[arg(long)]
     pub trace: bool,
+    /// For machines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuthAction {
+    /// Verify the DKIM signatures of a message (RFC 6376); fails if none is good
+    Dkim(DkimQuestion),
+}
+
+#[derive(Debug, Args)]
+pub struct DkimQuestion {
+    /// A file with one message, with CRLF or LF at its line ends; - is standard input
+    pub file: PathBuf,
+    /// Ask this server for the keys instead of those of the configuration, or of the system without one
+    #[arg(long)]
+    pub resolver: Option<std::net::SocketAddr>,
     /// For machines
     #[arg(long)]
     pub json: bool,

@@ -22,7 +22,7 @@ mod waiting;
 mod watch;
 
 pub use config::{DnsConfig, HostConfig, RateLimitConfig, ResolverMode, ServersConfig};
-pub use once::ask_once;
+pub use once::{ask_once, with_resolver};
 pub use outside::Trace;
 pub use replies::{Beyond, Replies, Request};
 pub use resolver::{Lookup, Resolver, confirmed_name};

@@ -5,6 +5,7 @@ mod query;
 mod zone;
 
 pub use block::run as block;
+pub use query::servers;
 
 use crate::cli::{CacheAction, CookieAction, DnsAction};
 use crate::config::Config;
@@ -31,7 +32,8 @@ fn ask(config: &Config, words: &[&str]) -> Result<Value, String> {
         .ok_or_else(|| format!("nothing runs on {}; start it with `postring up`", config.server.data.display()))
 }
 
-fn print_json(value: &Value) -> Result<(), String> {
+/// For machines.
+pub fn print_json(value: &Value) -> Result<(), String> {
     println!("{}", serde_json::to_string_pretty(value).map_err(|error| error.to_string())?);
     Ok(())
 }

@@ -8,23 +8,14 @@ use postring_dns::responder::Transport;
 use postring_dns::{Name, Rtype};
 use postring_transport::dns::{DnsConfig, ResolverMode, Trace, ask_once};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 pub fn run(question: &DnsQuestion, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
     let name = Name::absolute(&question.name).map_err(|error| format!("\"{}\": {error}", question.name))?;
     let rtype = Rtype::parse(&question.rtype)
         .ok_or_else(|| format!("\"{}\" is no record type; give one like MX or TYPE65280", question.rtype))?;
-    let config = match question.resolver {
-        // That one alone, and what it says as it says it.
-        Some(server) => DnsConfig {
-            resolver: ResolverMode::Forward,
-            forwarders: Some(vec![server]),
-            validate: Some(false),
-            do_not_query: Vec::new(),
-            ..DnsConfig::default()
-        },
-        None => load().map_or_else(|_| DnsConfig::default(), |config| config.dns),
-    };
+    let config = servers(question.resolver, load);
     let begun = Instant::now();
     let trace = ask_once(&config, &name, rtype)?;
     let ms = begun.elapsed().as_millis();
@@ -49,6 +40,22 @@ pub fn run(question: &DnsQuestion, load: impl FnOnce() -> Result<Config, String>
         Err(format!("{name} {rtype} could not be resolved; --trace shows who was asked"))
     } else {
         Ok(())
+    }
+}
+
+/// Whom an operator's questions go to: a server that is given, else those of the configuration, else the system's.
+pub fn servers(resolver: Option<SocketAddr>, load: impl FnOnce() -> Result<Config, String>) -> DnsConfig {
+    match resolver {
+        // That one alone, and what it says as it says it.
+        Some(server) => DnsConfig {
+            resolver: ResolverMode::Forward,
+            forwarders: Some(vec![server]),
+            validate: Some(false),
+            do_not_query: Vec::new(),
+            local_zones: false,
+            ..DnsConfig::default()
+        },
+        None => load().map_or_else(|_| DnsConfig::default(), |config| config.dns),
     }
 }
 

@@ -1,0 +1,29 @@
+//! DKIM: a domain signs a message, and has put the key into its zone (RFC 6376; RFC 8301: no SHA-1, no short keys; RFC 8463: Ed25519).
+//!
+//! ```text
+//!   message ─> fields ─┬─> signatures (tags) ──> questions ──> keys ─┐
+//!                      ├─> selected fields ────> canonical ──────────┼─> a Verification for each signature
+//!                      └─> body ───────────────> canonical, hashed ──┘
+//! ```
+//! What a message can cost is bounded: eight signatures are looked at, each asks one question, and the header has a limit of octets and fields. The
+//! body is read once for each different form and length that is signed.
+
+mod body;
+mod canonical;
+mod der;
+mod fields;
+mod key;
+mod problem;
+mod result;
+mod signature;
+mod tags;
+mod verify;
+
+pub use body::{Body, fuzz_body};
+pub use canonical::Canonicalization;
+pub use key::{Key, fuzz_key};
+pub use problem::Problem;
+pub use result::{Algorithm, Status, Verification};
+pub use signature::{Signature, fuzz_signature};
+pub use tags::{TagList, fuzz_tags};
+pub use verify::verify;

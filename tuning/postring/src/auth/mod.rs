@@ -1,0 +1,14 @@
+//! `postring auth`: what the checks of the sender say of a message.
+
+mod dkim;
+mod lookup;
+
+use crate::cli::AuthAction;
+use crate::config::Config;
+
+/// Runs a command; `load` reads the configuration, which none needs.
+pub fn run(action: &AuthAction, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
+    match action {
+        AuthAction::Dkim(question) => dkim::run(question, load),
+    }
+}
