@@ -111,11 +111,11 @@ pub enum Command {
     },
     /// Who sent a mail: what the checks of the sender say, and why
     #[command(
-        after_help = "Example:\n  postring auth dkim mail.eml\n  postring auth dkim --resolver 127.0.0.1:53 --json - < mail.eml"
+        after_help = "Example:\n  postring auth dkim mail.eml\n  postring auth dkim --resolver 127.0.0.1:53 --json - < mail.eml\n  postring auth spf --ip 192.0.2.7 --helo mx.example.org --mail-from you@example.org"
     )]
     Auth {
         #[command(subcommand)]
-        action: AuthAction,
+        action: crate::auth::AuthAction,
         #[command(flatten)]
         config: ConfigPath,
     },
@@ -293,24 +293,6 @@ pub struct DnsQuestion {
     /// Show each query and what came of it
     #[arg(long)]
     pub trace: bool,
-    /// For machines
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum AuthAction {
-    /// Verify the DKIM signatures of a message (RFC 6376); fails if none is good
-    Dkim(DkimQuestion),
-}
-
-#[derive(Debug, Args)]
-pub struct DkimQuestion {
-    /// A file with one message, with CRLF or LF at its line ends; - is standard input
-    pub file: PathBuf,
-    /// Ask this server for the keys instead of those of the configuration, or of the system without one
-    #[arg(long)]
-    pub resolver: Option<std::net::SocketAddr>,
     /// For machines
     #[arg(long)]
     pub json: bool,

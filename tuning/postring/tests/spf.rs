@@ -84,6 +84,18 @@ fn the_senders_domain_is_asked_and_believed() {
         assert_eq!(mine, 1, "{spf} {property} in {texts:?}");
         assert!(texts.iter().all(|text| text.contains("Authentication-Results: ") && text.contains("\nReceived-SPF: ")));
     }
+    // The same by command.
+    let server = format!("127.0.0.1:{}", system.base + 53);
+    let asked = |ip: &str| {
+        let arguments =
+            ["auth", "spf", "--resolver", &server, "--ip", ip, "--helo", "x.example", "--mail-from", "a@far.example", "--json"];
+        let output = common::postring(&arguments);
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (found["result"].as_str().unwrap().to_owned(), found["explanation"].clone(), output.status.success())
+    };
+    assert_eq!(asked("127.0.67.9"), ("pass".to_owned(), serde_json::Value::Null, true));
+    assert_eq!(asked("192.0.2.9"), ("fail".to_owned(), "192.0.2.9 is none of ours".into(), false));
+
     // A network of our own sends with addresses of others, and nothing is said of it.
     assert!(send(&system, "127.0.0.9", "x.example", "a@far.example").starts_with("250"));
     system.wait("the file", || system.inbox("alice").len() == cases.len() + 1);

@@ -1,7 +1,7 @@
 //! `postring auth dkim`: what a message's signatures are worth.
 
+use super::arguments::DkimQuestion;
 use super::lookup::check;
-use crate::cli::DkimQuestion;
 use crate::config::Config;
 use crate::dns::{print_json, servers};
 use postring_auth::dkim::{Status, Verification, verify};

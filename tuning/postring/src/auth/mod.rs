@@ -1,14 +1,18 @@
 //! `postring auth`: what the checks of the sender say of a message.
 
+mod arguments;
 mod dkim;
 mod lookup;
+mod spf;
 
-use crate::cli::AuthAction;
+pub use arguments::AuthAction;
+
 use crate::config::Config;
 
 /// Runs a command; `load` reads the configuration, which none needs.
 pub fn run(action: &AuthAction, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
     match action {
         AuthAction::Dkim(question) => dkim::run(question, load),
+        AuthAction::Spf(question) => spf::run(question, load),
     }
 }

@@ -1,0 +1,51 @@
+//! `postring auth spf`: what a domain says of a client.
+
+use super::arguments::SpfQuestion;
+use super::lookup::check;
+use crate::config::Config;
+use crate::dns::{print_json, servers};
+use postring_auth::results;
+use postring_auth::spf::{self, Session, SpfResult};
+use serde_json::json;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub fn run(question: &SpfQuestion, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
+    let config = load();
+    // Without a configuration nobody knows a better name for who has checked (RFC 8601 section 2.5).
+    let hostname = config.as_ref().map_or_else(|_| "localhost".to_owned(), |config| config.server.hostname.clone());
+    let config = servers(question.resolver, || config);
+    let session = Session {
+        client: question.ip,
+        helo: &question.helo,
+        mail_from: &question.mail_from,
+        receiver: &hostname,
+        unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    };
+    let found = check(&config, async |lookup| spf::check(lookup, session).await)?;
+    let mut fields = Vec::new();
+    results::authentication_results(&hostname, &found, &session, &mut fields);
+    results::received_spf(&hostname, &found, &session, &mut fields);
+    let fields = String::from_utf8_lossy(&fields).replace("\r\n", "\n");
+    if question.json {
+        print_json(&json!({
+            "result": found.result.name(),
+            "domain": found.domain,
+            "reason": found.reason,
+            "explanation": found.explanation,
+            "questions": found.questions,
+            "fields": fields,
+        }))?;
+    } else {
+        print!("{fields}");
+        println!("{} questions of the DNS", found.questions);
+        if let Some(explanation) = &found.explanation {
+            println!("{} explains: {explanation}", found.domain);
+        }
+    }
+    match found.result {
+        SpfResult::Fail | SpfResult::SoftFail | SpfResult::PermError | SpfResult::TempError => {
+            Err(format!("{}: {}", found.result, found.reason))
+        }
+        SpfResult::Pass | SpfResult::Neutral | SpfResult::None => Ok(()),
+    }
+}
