@@ -8,11 +8,12 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 4] = [
+    let entries: [(&str, Entry); 5] = [
         ("dkim_body", postring_auth::dkim::fuzz_body),
         ("dkim_key", postring_auth::dkim::fuzz_key),
         ("dkim_signature", postring_auth::dkim::fuzz_signature),
         ("dkim_tags", postring_auth::dkim::fuzz_tags),
+        ("spf_record", postring_auth::spf::fuzz_record),
     ];
     for (name, entry) in entries {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/inputs").join(name);

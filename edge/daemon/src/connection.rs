@@ -15,7 +15,9 @@ use postring_handoff::Receipt;
 use postring_mail::envelope::MessageId;
 use postring_mail::limits::{REPLY_TAKEN_WAIT_MS, SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
 use postring_ring::Slot;
-use postring_smtp::{Answer, BodyProgress, Client, Protocol, Question, Receiving, ServerConfig, Session, Step, TlsInfo, replies};
+use postring_smtp::{
+    Answer, BodyProgress, Client, Protocol, Question, Receiving, RecipientAnswer, ServerConfig, Session, Step, TlsInfo, replies,
+};
 use postring_transport::{Registered, Stream};
 use std::io;
 use std::rc::Rc;
@@ -141,8 +143,12 @@ impl Connection {
                         answer
                     }
                     Question::Recipient { address } => {
-                        self.sender.begin(&self.shard, &self.session);
-                        questions::recipient(&self.shard, &self.session, &self.check, &address).await
+                        let answer = questions::recipient(&self.shard, &self.session, &self.check, &address).await;
+                        // For a recipient that is refused nobody is asked.
+                        if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_))) {
+                            self.sender.begin(&self.shard, &self.session);
+                        }
+                        answer
                     }
                     question => questions::answer(&self.shard, &self.session, &question),
                 };

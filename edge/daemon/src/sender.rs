@@ -18,12 +18,19 @@ use std::time::Duration;
 /// The check of one transaction. Owns 8 bytes if nothing is checked.
 #[derive(Default)]
 pub(crate) struct SenderCheck {
-    found: Option<Rc<Found>>,
+    under_way: Option<Box<UnderWay>>,
+}
+
+/// Dropped, the check ends: a client that goes away or begins anew leaves no questions behind.
+struct UnderWay {
+    found: Rc<Found>,
+    _task: glommio::Task<()>,
 }
 
 /// What the task finds, and the connection that waits for it.
 struct Found {
-    /// Whose transaction: another begins another check.
+    /// What was checked: another name or sender begins another check.
+    helo: Box<str>,
     reverse_path: Box<str>,
     spf: OnceCell<Spf>,
     waker: Cell<Option<Waker>>,
@@ -32,28 +39,33 @@ struct Found {
 impl SenderCheck {
     /// Begins to check the transaction's sender, if that is not done yet. Our users and our own networks are not checked.
     ///
-    /// One task a transaction, bounded by `policy.spf.wait_ms` and by SPF's own limit of questions, whether the client stays or not.
+    /// One task a transaction, bounded by `policy.spf.wait_ms` and by SPF's own limit of questions; a connection has one at a time.
     pub(crate) fn begin(&mut self, shard: &Rc<Shard>, session: &Session<Receipt>) {
         let client = session.client().address;
         let config = shard.config();
         if session.config().protocol != Protocol::Smtp || session.account().is_some() || !config.policy.spf.is_for(client) {
-            self.found = None;
+            self.under_way = None;
             return;
         }
         let reverse_path: &str = &session.transaction().reverse_path;
-        if self.found.as_ref().is_some_and(|found| &*found.reverse_path == reverse_path) {
+        let is_same = |found: &Found| &*found.reverse_path == reverse_path && &*found.helo == session.helo();
+        if self.under_way.as_ref().is_some_and(|under_way| is_same(&under_way.found)) {
             return;
         }
-        let found = Rc::new(Found { reverse_path: reverse_path.into(), spf: OnceCell::new(), waker: Cell::default() });
-        self.found = Some(Rc::clone(&found));
-        let (shard, helo) = (Rc::clone(shard), session.helo().to_owned());
+        let found = Rc::new(Found {
+            helo: session.helo().into(),
+            reverse_path: reverse_path.into(),
+            spf: OnceCell::new(),
+            waker: Cell::default(),
+        });
+        let (shard, checked) = (Rc::clone(shard), Rc::clone(&found));
         let wait = Duration::from_millis(config.policy.spf.wait_ms);
-        glommio::spawn_local(async move {
+        let task = glommio::spawn_local(async move {
             let lookup = OwnResolver(shard.resolver().clone());
             let session = SpfSession {
                 client,
-                helo: &helo,
-                mail_from: &found.reverse_path,
+                helo: &checked.helo,
+                mail_from: &checked.reverse_path,
                 receiver: shard.hostname(),
                 unix_seconds: shard.now().unix_seconds(),
             };
@@ -64,15 +76,15 @@ impl SenderCheck {
             let spf = futures_lite::future::or(spf::check(&lookup, session), too_long).await;
             shard.stats().add(counter(spf.result), 1);
             // Set once only, here.
-            let _ = found.spf.set(spf);
-            found.waker.take().into_iter().for_each(Waker::wake);
-        })
-        .detach();
+            let _ = checked.spf.set(spf);
+            checked.waker.take().into_iter().for_each(Waker::wake);
+        });
+        self.under_way = Some(Box::new(UnderWay { found, _task: task }));
     }
 
     /// What was found, once it is.
     pub(crate) async fn spf(&self) -> Option<&Spf> {
-        let found = self.found.as_ref()?;
+        let found = &self.under_way.as_ref()?.found;
         poll_fn(|cx| {
             if found.spf.get().is_some() {
                 return Poll::Ready(());

@@ -88,6 +88,8 @@ impl Default for PolicyConfig {
 /// Networks that stand for nobody on the Internet (RFC 1918, RFC 4193, RFC 3927, RFC 4291).
 const EXEMPT: [&str; 8] =
     ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"];
+/// Octets of a refusal that quotes a stranger, without the link: a reply is a line of 512 octets (RFC 5321 section 4.5.3.1.5).
+const REFUSAL_BYTES_MAX: usize = 300;
 /// Characters of [`PolicyConfig::dnsbl_reject_text`]: a reply is a line of 512 octets (RFC 5321 section 4.5.3.1.5).
 const TEXT_BYTES_MAX: usize = 200;
 
@@ -155,10 +157,11 @@ impl PolicyConfig {
         if !self.spf.reject_fail || result != "fail" {
             return None;
         }
-        let text = match explanation {
+        let mut text = match explanation {
             Some(explanation) => format!("{domain} explained: {explanation}"),
             None => format!("{domain} says that your address may not send its mail (SPF)"),
         };
+        text.truncate(text.floor_char_boundary(REFUSAL_BYTES_MAX));
         //= RFC 7372 section 3.2
         //# SPF validation failed [...] 550 [...] X.7.23
         Some(Reply::with_text(550, 7, 23, self.with_link(&text)))
