@@ -14,3 +14,4 @@ pub mod spf;
 mod together;
 
 pub use lookup::Lookup;
+pub use together::together;

@@ -1,26 +1,128 @@
 //! The header fields that tell what was found: Authentication-Results (RFC 8601) and Received-SPF (RFC 7208 section 9.1).
 
 use crate::spf::{Session, Spf};
+use std::fmt::Display;
 use std::io::Write;
 
 /// Characters of a comment: reasons quote what strangers wrote.
 const COMMENT_MAX: usize = 200;
 /// Characters of a value.
 const VALUE_MAX: usize = 320;
+/// Octets of one result.
+const RESULT_MAX: usize = 900;
+/// Octets of a field: a result that would make it longer is left out.
+const FIELD_MAX: usize = 4000;
+/// A line is folded before it is longer, if it can be (RFC 5322 section 2.1.1).
+const LINE_MAX: usize = 78;
 
-/// Writes the Authentication-Results field of a check of SPF, folded, with CRLF ends.
-pub fn authentication_results(host: &str, spf: &Spf, session: &Session<'_>, out: &mut Vec<u8>) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "Authentication-Results: {host};\r\n\tspf={} ", spf.result);
-    comment(&spf.reason, out);
-    //= RFC 8601 section 2.7.2
-    //# the "smtp" [...] "mailfrom" [...] or "helo"
-    let (property, value) = if session.mail_from.is_empty() { ("helo", session.helo) } else { ("mailfrom", session.mail_from) };
-    let _ = write!(out, "\r\n\tsmtp.{property}=");
-    value_text(value, out);
-    out.extend_from_slice(b"\r\n");
+/// True for a field that says it is a result of `host`: an Authentication-Results of that authserv-id, or a Received-SPF of that receiver. Who is not
+/// `host` has forged it.
+//= RFC 8601 section 5
+//# any MTA conforming to this specification MUST delete any discovered instance of this header field that claims, by virtue of its authentication
+//# service identifier, to have been added within its trust boundary but that did not come directly from another trusted MTA.
+#[must_use]
+pub fn is_of(host: &str, name: &[u8], value: &[u8]) -> bool {
+    if name.eq_ignore_ascii_case(b"Authentication-Results") {
+        return authserv_id(value).eq_ignore_ascii_case(host.as_bytes());
+    }
+    // However it is written, a reader may find our name in it.
+    name.eq_ignore_ascii_case(b"Received-SPF")
+        && value.windows(host.len().max(1)).any(|text| text.eq_ignore_ascii_case(host.as_bytes()))
 }
 
+/// Who has checked: the first word of a field's value, comments and white space before it passed, quotes taken off.
+fn authserv_id(value: &[u8]) -> &[u8] {
+    let mut depth = 0_u32;
+    let mut at = 0;
+    while let Some(byte) = value.get(at) {
+        match byte {
+            b'\\' if depth > 0 => at += 1,
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
+            _ if depth > 0 || byte.is_ascii_whitespace() => {}
+            _ => break,
+        }
+        at += 1;
+    }
+    let rest = value.get(at..).unwrap_or_default();
+    if let Some(quoted) = rest.strip_prefix(b"\"") {
+        return quoted.split(|byte| *byte == b'"').next().unwrap_or_default();
+    }
+    rest.split(|byte| byte.is_ascii_whitespace() || matches!(byte, b';' | b'(' | b'/')).next().unwrap_or_default()
+}
+
+/// Writes an Authentication-Results field, folded, with CRLF ends: one result behind the other.
+///
+/// ```text
+///   begin(host) ── spf ── result(dkim) ── result(dkim) ── finish
+/// ```
+#[derive(Debug)]
+pub struct AuthenticationResults<'o> {
+    out: &'o mut Vec<u8>,
+    begin: usize,
+    any: bool,
+}
+
+impl<'o> AuthenticationResults<'o> {
+    /// Begins a field; `host` is who has checked, our authserv-id (RFC 8601 section 2.5).
+    pub fn begin(host: &str, out: &'o mut Vec<u8>) -> Self {
+        let begin = out.len();
+        out.extend_from_slice(b"Authentication-Results: ");
+        out.extend_from_slice(host.as_bytes());
+        Self { out, begin, any: false }
+    }
+
+    /// The result of SPF.
+    pub fn spf(&mut self, spf: &Spf, session: &Session<'_>) {
+        self.separate();
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.out, "spf={} ", spf.result);
+        comment(&spf.reason, self.out);
+        //= RFC 8601 section 2.7.2
+        //# the "smtp" [...] "mailfrom" [...] or "helo"
+        let (property, value) =
+            if session.mail_from.is_empty() { ("helo", session.helo) } else { ("mailfrom", session.mail_from) };
+        let _ = write!(self.out, "\r\n\tsmtp.{property}=");
+        value_text(value, self.out);
+    }
+
+    /// A result that is written as RFC 8601 section 2.2 has it (`resinfo`); what cannot stand in a header is a question mark.
+    pub fn result(&mut self, resinfo: &impl Display) {
+        let mut column = 8;
+        let mut text = resinfo.to_string();
+        text.truncate(text.floor_char_boundary(RESULT_MAX));
+        if self.out.len() - self.begin + text.len() > FIELD_MAX - RESULT_MAX / 4 {
+            return;
+        }
+        self.separate();
+        let mut quoted = false;
+        for word in text.split_inclusive(' ') {
+            // White space within quotes would become a part of the value's folding, and readers differ in what they make of it.
+            if column > 8 && column + word.trim_end().len() > LINE_MAX && !quoted {
+                if self.out.last() == Some(&b' ') {
+                    self.out.pop();
+                }
+                self.out.extend_from_slice(b"\r\n\t");
+                column = 8;
+            }
+            self.out.extend(word.chars().map(|character| if (' '..='~').contains(&character) { character as u8 } else { b'?' }));
+            column += word.len();
+            quoted ^= word.bytes().filter(|byte| *byte == b'"').count() % 2 == 1;
+        }
+    }
+
+    /// Ends the field. One without results says so.
+    pub fn finish(self) {
+        //= RFC 8601 section 2.2
+        //# no-result = [CFWS] ";" [CFWS] "none"
+        self.out.extend_from_slice(if self.any { b"\r\n" } else { b"; none\r\n" });
+    }
+
+    fn separate(&mut self) {
+        self.any = true;
+        self.out.extend_from_slice(b";\r\n\t");
+    }
+}
 /// Writes the Received-SPF field, folded, with CRLF ends.
 pub fn received_spf(host: &str, spf: &Spf, session: &Session<'_>, out: &mut Vec<u8>) {
     let _ = write!(out, "Received-SPF: {} ", spf.result);
@@ -74,7 +176,9 @@ mod tests {
         let spf =
             Spf { result: SpfResult::Fail, domain: "example.com".into(), reason: reason.into(), explanation: None, questions: 1 };
         let mut out = Vec::new();
-        authentication_results("mx.example.net", &spf, &session, &mut out);
+        let mut results = AuthenticationResults::begin("mx.example.net", &mut out);
+        results.spf(&spf, &session);
+        results.finish();
         received_spf("mx.example.net", &spf, &session, &mut out);
         String::from_utf8(out).unwrap()
     }
@@ -97,5 +201,50 @@ mod tests {
         assert!(text.contains("smtp.mailfrom=\"?a?b??X: y?@example.com\"\r\n"), "{text}");
         assert!(text.contains("helo=\"x?; y=(z)\";"), "{text}");
         assert!(fields("", "mx.example.com", "").contains("smtp.helo=mx.example.com\r\n"));
+    }
+    #[test]
+    fn whose_results_they_are() {
+        let of = |name: &str, value: &str| is_of("mx.example.net", name.as_bytes(), value.as_bytes());
+        for ours in [
+            " mx.example.net; dkim=pass",
+            "mx.example.net 1;none",
+            "\r\n\t(a (b) \\) c) MX.Example.Net; x",
+            "\"mx.example.net\"; x",
+            "mx.example.net(x); y",
+            "mx.example.net",
+        ] {
+            assert!(of("authentication-results", ours), "{ours:?}");
+        }
+        for other in
+            ["mx.example.org; smtp.helo=mx.example.net", "(mx.example.net) a; b", "", "(", "mx.example.net.evil.example; x"]
+        {
+            assert!(!of("Authentication-Results", other), "{other:?}");
+        }
+        assert!(of("Received-SPF", "pass (MX.example.net: x) receiver=mx.example.net"));
+        assert!(!of("Received-SPF", "pass receiver=mx.example.org") && !of("X", "mx.example.net"));
+    }
+
+    #[test]
+    fn results_stand_behind_each_other_and_are_folded() {
+        let written = |results: &[&str]| {
+            let mut out = Vec::new();
+            let mut field = AuthenticationResults::begin("mx.example.net", &mut out);
+            results.iter().for_each(|result| field.result(result));
+            field.finish();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(&[]), "Authentication-Results: mx.example.net; none\r\n");
+        assert_eq!(written(&["dkim=none", "a=b"]), "Authentication-Results: mx.example.net;\r\n\tdkim=none;\r\n\ta=b\r\n");
+        assert!(written(&["x"; 4000]).len() <= FIELD_MAX && written(&["x".repeat(800).as_str(); 9]).matches("xx;").count() == 3);
+        let domain = "d".repeat(40);
+        let long =
+            format!("dkim=fail reason=\"a b\" header.d={domain} header.s=s header.i=\"x y\u{e9}{domain} z\" header.b=x\r\nX:");
+        assert_eq!(
+            written(&[&long]),
+            format!(
+                "Authentication-Results: mx.example.net;\r\n\tdkim=fail reason=\"a b\"\r\n\theader.d={domain} header.s=s\r\n\t\
+                 header.i=\"x y?{domain} z\"\r\n\theader.b=x??X:\r\n"
+            )
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! shard's scratch, content into the slot. What an idle connection does not need is not part of its task: a handshake and the way of a
 //! message have state of their own while they last (one allocation each, about 1 KiB).
 
+use crate::content::ContentCheck;
 use crate::dnsbl::Check;
 use crate::message;
 use crate::questions;
@@ -42,6 +43,7 @@ struct Connection {
     reverse: ReverseName,
     check: Check,
     sender: SenderCheck,
+    content: ContentCheck,
     /// Replies not sent yet.
     out: Vec<u8>,
     /// Bytes the client has sent ahead.
@@ -64,6 +66,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         reverse,
         check: Check::default(),
         sender: SenderCheck::default(),
+        content: ContentCheck::default(),
         out: Vec::new(),
         ahead: Vec::new(),
         slot: None,
@@ -173,6 +176,7 @@ impl Connection {
         self.slot = self.shard.arena().acquire(bytes);
         self.decoded = 0;
         if self.slot.is_some() {
+            self.content = ContentCheck::new(&self.shard, &self.session);
             self.session.body_opened(now, &mut self.out);
         } else {
             self.session.body_refused(&replies::NO_SLOT, &mut self.out);
@@ -282,6 +286,7 @@ impl Connection {
                 self.ahead.extend_from_slice(content.get(rest..end).unwrap_or_default());
             }
         }
+        self.content.take(&shard, content.get(..self.decoded).unwrap_or_default());
     }
 
     /// A message that outgrows its slot gets a larger one; one that was refused gives its slot back.
@@ -315,8 +320,13 @@ impl Connection {
 
     async fn submit(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let checks =
-            message::Checks { reverse_name: self.reverse.get(), lists: self.check.known(), spf: self.sender.spf().await };
+        let signatures = self.content.judge(&self.shard, &slot, self.decoded).await;
+        let checks = message::Checks {
+            reverse_name: self.reverse.get(),
+            lists: self.check.known(),
+            spf: self.sender.spf().await,
+            signatures: &signatures,
+        };
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
         self.sender = SenderCheck::default();
         let (now, stats) = (self.shard.now(), self.shard.stats());

@@ -11,6 +11,7 @@
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
 //! - `sender`: what the sender's domain says of the client
+//! - `content`: what a message's signatures are worth
 //! - `message`: from the last dot to the reply
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cookies`: the secrets of DNS cookies
@@ -20,6 +21,7 @@
 mod cache;
 pub mod config;
 mod connection;
+mod content;
 mod cookies;
 mod dnsbl;
 mod message;

@@ -1,19 +1,21 @@
 //! A message from its last dot to its reply: trace fields, scan, policy, store.
 
 use crate::shard::Shard;
-use postring_auth::results;
+use postring_auth::dkim::Verification;
+use postring_auth::results::{self, AuthenticationResults, received_spf};
 use postring_auth::spf::{Session as SpfSession, Spf};
 use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
 use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
-use postring_mail::verdict::{VerdictView, VerdictWriter};
+use postring_mail::verdict::{Symbol, VerdictView, VerdictWriter};
 use postring_mail::work::Kind;
 use postring_mail::{Now, Reply, slot};
-use postring_policy::{Disposition, Findings, Reputation};
+use postring_policy::{Disposition, Findings, PolicyConfig, Reputation};
 use postring_ring::Slot;
 use postring_smtp::trace::{self, Received};
-use postring_smtp::{Session, Target, header, replies};
+use postring_smtp::{Protocol, Session, Target, forged, header, replies};
+use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::rc::Rc;
 
@@ -26,6 +28,8 @@ pub(crate) struct Checks<'a> {
     pub(crate) lists: Option<&'a Reputation>,
     /// What the sender's domain says of the client, if it was asked.
     pub(crate) spf: Option<&'a Spf>,
+    /// What the message's signatures are worth, if they were looked at.
+    pub(crate) signatures: &'a [Verification],
 }
 
 /// Judges and stores the message in the slot; the receipt with its id, or the reply that refuses it. The slot is taken care of.
@@ -46,7 +50,7 @@ pub(crate) async fn submit(
             return Err(reply);
         }
     };
-    let length = SLOT_HEAD_BYTES - message_offset + body_bytes;
+    let length = (SLOT_HEAD_BYTES + body_bytes).saturating_sub(message_offset);
     let job = shard.jobs().begin(taken, id, message_offset, length, head_length);
     let result = judge_and_store(shard, session, checks, (job, id), message_offset, body_bytes).await;
     shard.end(job);
@@ -77,17 +81,7 @@ fn prepare(
     }
     let transaction = session.transaction();
     let mut fields = Vec::with_capacity(1024);
-    if let Some(spf) = checks.spf {
-        let asked = SpfSession {
-            client: session.client().address,
-            helo: session.helo(),
-            mail_from: &transaction.reverse_path,
-            receiver: shard.hostname(),
-            unix_seconds: now.unix_seconds(),
-        };
-        results::authentication_results(shard.hostname(), spf, &asked, &mut fields);
-        results::received_spf(shard.hostname(), spf, &asked, &mut fields);
-    }
+    write_results(shard, session, checks, now, &mut fields);
     let only = match transaction.recipients.as_slice() {
         [only] => Some(only.address.as_str()),
         _ => None,
@@ -120,7 +114,10 @@ fn prepare(
             fields.extend_from_slice(format!("Message-ID: <{id}@{}>\r\n", shard.hostname()).as_bytes());
         }
     }
-    let message_offset = slot::prepend(memory, SLOT_HEAD_BYTES, &fields).ok_or_else(|| replies::LOOKUP_FAILED.clone())?;
+    let content = memory.get_mut(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + body_bytes).unwrap_or_default();
+    let removed = forged::remove_fields(content, |name, value| is_forged(shard, session, name, value));
+    let message_offset =
+        slot::prepend(memory, SLOT_HEAD_BYTES + removed, &fields).ok_or_else(|| replies::LOOKUP_FAILED.clone())?;
 
     let mut flags = 0;
     flags |= if transaction.eight_bit { EnvelopeFlags::EIGHT_BIT } else { 0 };
@@ -150,6 +147,54 @@ fn prepare(
     Ok((message_offset, writer.finish()))
 }
 
+/// True for a field of a message that comes in which only we may have written: readers, filters and other servers of ours would believe it.
+fn is_forged(shard: &Shard, session: &Session<Receipt>, name: &[u8], value: &[u8]) -> bool {
+    if session.config().protocol.is_submission() {
+        return false;
+    }
+    //= RFC 5321 section 4.4
+    //# SMTP servers making final delivery MAY remove Return-path header fields before adding their own.
+    if name.eq_ignore_ascii_case(b"Return-Path") {
+        return true;
+    }
+    // What comes by LMTP or from a network of our own has been checked there.
+    session.config().protocol == Protocol::Smtp
+        && !shard.config().policy.spf.is_exempt(session.client().address)
+        && (results::is_of(shard.hostname(), name, value) || postring_policy::is_mark_field(name))
+}
+
+/// Writes the fields that tell what was found of the sender.
+fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, now: Now, out: &mut Vec<u8>) {
+    if checks.spf.is_none() && checks.signatures.is_empty() {
+        return;
+    }
+    let asked = SpfSession {
+        client: session.client().address,
+        helo: session.helo(),
+        mail_from: &session.transaction().reverse_path,
+        receiver: shard.hostname(),
+        unix_seconds: now.unix_seconds(),
+    };
+    let mut field = AuthenticationResults::begin(shard.hostname(), out);
+    if let Some(spf) = checks.spf {
+        field.spf(spf, &asked);
+    }
+    // Last: there may be more than there is room for.
+    checks.signatures.iter().for_each(|signature| field.result(signature));
+    field.finish();
+    if let Some(spf) = checks.spf {
+        received_spf(shard.hostname(), spf, &asked, out);
+    }
+}
+
+/// What the sender's domains say is worth.
+fn symbols<'a>(policy: &PolicyConfig, checks: Checks<'a>) -> SmallVec<[Symbol<'a>; 4]> {
+    let spf = checks.spf.and_then(|spf| policy.spf.symbol(spf.result.name(), &spf.domain));
+    let results = checks.signatures.iter();
+    let dkim = policy.dkim.symbol(results.map(|result| (result.status().name(), result.domain.as_deref().unwrap_or_default())));
+    spf.into_iter().chain(dkim).collect()
+}
+
 async fn judge_and_store(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
@@ -161,10 +206,8 @@ async fn judge_and_store(
     let config = shard.config();
     let mut message_offset = message_offset;
     let nothing = Reputation::default();
-    let findings = Findings {
-        lists: checks.lists.unwrap_or(&nothing),
-        spf: checks.spf.and_then(|spf| config.policy.spf.symbol(spf.result.name(), &spf.domain)),
-    };
+    let sender = symbols(&config.policy, checks);
+    let findings = Findings { lists: checks.lists.unwrap_or(&nothing), sender: &sender };
     let scans = config.edge.scan && config.scan_workers > 0;
     if scans || !findings.is_empty() {
         let bytes = if scans { scan(shard, job).await } else { VerdictWriter::default().finish().to_vec() };
@@ -191,7 +234,7 @@ async fn judge_and_store(
     let mut return_path = Vec::with_capacity(320);
     trace::return_path(&session.transaction().reverse_path, &mut return_path);
     let local_offset = shard.prepend(job, message_offset, &return_path).unwrap_or(message_offset);
-    let length_from = |offset: usize| SLOT_HEAD_BYTES - offset + body_bytes;
+    let length_from = |offset: usize| (SLOT_HEAD_BYTES + body_bytes).saturating_sub(offset);
 
     let mut to: Vec<(Endpoint, Kind, usize, usize)> = Vec::with_capacity(2);
     for target in session.transaction().recipients.iter().flat_map(|recipient| &recipient.targets) {

@@ -4,6 +4,12 @@ use crate::Findings;
 use postring_mail::verdict::{Outcome, VerdictView};
 use std::io::Write;
 
+/// True for the name of a field that [`mark_fields`] writes.
+#[must_use]
+pub fn is_mark_field(name: &[u8]) -> bool {
+    ["X-Spam-Flag", "X-Spam-Score", "X-Spam-Symbols", "X-Spam-Scan"].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+}
+
 /// Writes X-Spam-Flag, X-Spam-Score and X-Spam-Symbols, folded, CRLF ends; nothing from outside but printable ASCII. What was found of
 /// the sender stands behind what the scanner found.
 pub fn mark_fields(verdict: Option<&VerdictView<'_>>, findings: &Findings<'_>, junk: bool, out: &mut Vec<u8>) {
@@ -45,7 +51,7 @@ mod tests {
         let mut out = Vec::new();
         let mut reputation = Reputation::default();
         reputation.add(&"a.example".into(), Listing { code: [127, 0, 0, 2].into(), weight: 3.0, symbol: "DNSBL_A".into() });
-        mark_fields(Some(&VerdictView::parse(bytes).unwrap()), &Findings { lists: &reputation, spf: None }, true, &mut out);
+        mark_fields(Some(&VerdictView::parse(bytes).unwrap()), &Findings { lists: &reputation, sender: &[] }, true, &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "X-Spam-Flag: YES\r\nX-Spam-Score: 9.10\r\nX-Spam-Symbols: BAYES_SPAM(5.10),\r\n MIMEX(1.00),\r\n DNSBL_A(3.00)\r\n"
@@ -55,7 +61,8 @@ mod tests {
     #[test]
     fn no_verdict_is_said() {
         let mut out = Vec::new();
-        mark_fields(None, &Findings { lists: &Reputation::default(), spf: None }, false, &mut out);
+        mark_fields(None, &Findings { lists: &Reputation::default(), sender: &[] }, false, &mut out);
         assert_eq!(out, b"X-Spam-Scan: failed\r\n");
+        assert!(is_mark_field(b"x-spam-scan") && !is_mark_field(b"X-Spam"));
     }
 }

@@ -8,25 +8,25 @@ use postring_mail::verdict::Symbol;
 pub struct Findings<'a> {
     /// What block lists of others say of the client.
     pub lists: &'a Reputation,
-    /// What the sender's domain says of the client.
-    pub spf: Option<Symbol<'a>>,
+    /// What the sender's domain says of the client, and what signatures are worth.
+    pub sender: &'a [Symbol<'a>],
 }
 
 impl<'a> Findings<'a> {
     /// True if there is nothing to be said.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lists.is_empty() && self.spf.is_none()
+        self.lists.is_empty() && self.sender.is_empty()
     }
 
     /// The sum of the points.
     #[must_use]
     pub fn score(&self) -> f64 {
-        self.lists.score() + self.spf.map_or(0.0, |spf| f64::from(spf.weight_milli) / 1000.0)
+        self.lists.score() + self.sender.iter().map(|symbol| f64::from(symbol.weight_milli) / 1000.0).sum::<f64>()
     }
 
     /// All of them.
     pub fn symbols(&self) -> impl Iterator<Item = Symbol<'a>> {
-        self.lists.symbols().chain(self.spf)
+        self.lists.symbols().chain(self.sender.iter().copied())
     }
 }

@@ -3,13 +3,16 @@
 //! No I/O. The thresholds are the administrator's ([`PolicyConfig`]); everything that is not certain is accepted:
 //! a scan that failed puts the message off (`451`), it never loses and never wrongly refuses it.
 
+pub mod dkim;
 pub mod dnsbl;
 mod fields;
 mod findings;
+mod points;
 pub mod spf;
 
+pub use dkim::DkimConfig;
 pub use dnsbl::{Dnsbl, DnsblConfig, Reputation};
-pub use fields::mark_fields;
+pub use fields::{is_mark_field, mark_fields};
 pub use findings::Findings;
 pub use spf::SpfConfig;
 
@@ -54,6 +57,8 @@ pub struct PolicyConfig {
     pub dnsbl: Vec<DnsblConfig>,
     /// What the sender's domain says of the client, a table `[policy.spf]`, see below.
     pub spf: SpfConfig,
+    /// What a message's signatures are worth, a table `[policy.dkim]`, see below.
+    pub dkim: DkimConfig,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -81,6 +86,7 @@ impl Default for PolicyConfig {
             dnsbl_exempt: EXEMPT.iter().filter_map(|network| network.parse().ok()).collect(),
             dnsbl: Vec::new(),
             spf: SpfConfig::default(),
+            dkim: DkimConfig::default(),
         }
     }
 }
@@ -113,7 +119,8 @@ impl PolicyConfig {
             return Err("policy.information_link: spaces and control characters are not allowed in a link".to_owned());
         }
         self.check_dnsbl()?;
-        self.spf.check()
+        self.spf.check()?;
+        self.dkim.check()
     }
 
     fn check_dnsbl(&self) -> Result<(), String> {
@@ -227,7 +234,7 @@ mod tests {
 
     fn nothing() -> Findings<'static> {
         static NOTHING: std::sync::LazyLock<Reputation> = std::sync::LazyLock::new(Reputation::default);
-        Findings { lists: &NOTHING, spf: None }
+        Findings { lists: &NOTHING, sender: &[] }
     }
 
     fn judged(weight_milli: i32, outcome: Outcome) -> Disposition {

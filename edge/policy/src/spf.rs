@@ -1,6 +1,6 @@
 //! What a result of SPF is worth.
 
-use crate::EXEMPT;
+use crate::{EXEMPT, points};
 use ipnet::IpNet;
 use postring_mail::verdict::Symbol;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,8 @@ use std::net::IpAddr;
 pub struct SpfConfig {
     /// Check it on port 25. Default true.
     pub check: bool,
-    /// Networks whose clients are not checked: relays of your own, which send with addresses of others. Default: loopback, private and link-local.
+    /// Networks whose clients are not checked: relays of your own, which send with addresses of others, and whose Authentication-Results and X-Spam
+    /// fields are believed; of all other clients, those that claim to be ours are taken out. Default: loopback, private and link-local.
     pub exempt: Vec<IpNet>,
     /// Milliseconds a check may take, from the first recipient on; then it is a temporary error, which counts nothing. Default 5000.
     pub wait_ms: u64,
@@ -57,17 +58,20 @@ impl SpfConfig {
             return Err(format!("policy.spf.wait_ms = {}: give a number from 100 to 30000", self.wait_ms));
         }
         let points = [self.fail_points, self.softfail_points, self.pass_points, self.permerror_points];
-        if points.iter().any(|points| !(-1000.0..=1000.0).contains(points)) {
-            return Err("policy.spf: points must be numbers between -1000 and 1000".to_owned());
-        }
-        Ok(())
+        points::check("policy.spf", &points)
     }
 
     /// True if this client is checked.
     #[must_use]
     pub fn is_for(&self, client: IpAddr) -> bool {
+        self.check && !self.is_exempt(client)
+    }
+
+    /// True for a client in a network of our own.
+    #[must_use]
+    pub fn is_exempt(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
-        self.check && !self.exempt.iter().any(|network| network.contains(&client))
+        self.exempt.iter().any(|network| network.contains(&client))
     }
 
     /// The finding for a result by its name in RFC 7208 section 2.6; `None` for one that says nothing.
@@ -80,9 +84,7 @@ impl SpfConfig {
             "permerror" => ("R_SPF_PERMFAIL", self.permerror_points),
             _ => return None,
         };
-        #[allow(clippy::cast_possible_truncation)] // the configuration bounds it by 1000 points
-        let weight_milli = (points * 1000.0).clamp(-1_000_000.0, 1_000_000.0).round() as i32;
-        Some(Symbol { name, weight_milli, detail: domain })
+        Some(points::symbol(name, points, domain))
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod body;
 pub mod client;
 pub mod command;
+pub mod forged;
 pub mod header;
 pub mod replies;
 mod session;

@@ -65,6 +65,14 @@ table! {
         SpfTempError = "spf_temperror_total",
         /// Senders whose domain has a record that is wrong.
         SpfPermError = "spf_permerror_total",
+        /// Messages with a good signature (DKIM).
+        DkimPass = "dkim_pass_total",
+        /// Messages with signatures of which none is good.
+        DkimFail = "dkim_fail_total",
+        /// Messages without a signature.
+        DkimNone = "dkim_none_total",
+        /// Messages whose keys the DNS could not give, or not in time.
+        DkimTempError = "dkim_temperror_total",
         /// Messages answered 250 at the last dot.
         MessagesAccepted = "messages_accepted_total",
         /// Messages answered 5xx at the last dot.

@@ -4,7 +4,7 @@ const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
 const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
-const SECTIONS: [(&str, &str, &str); 21] = [
+const SECTIONS: &[(&str, &str, &str)] = &[
     ("server", include_str!("config.rs"), "pub struct Server "),
     ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
@@ -13,6 +13,7 @@ const SECTIONS: [(&str, &str, &str); 21] = [
     ("edge", include_str!("../../../edge/daemon/src/config.rs"), "pub struct EdgeConfig "),
     ("policy", include_str!("../../../edge/policy/src/lib.rs"), "pub struct PolicyConfig "),
     ("[policy.dnsbl]", include_str!("../../../edge/policy/src/dnsbl/config.rs"), "pub struct DnsblConfig "),
+    ("policy.dkim", include_str!("../../../edge/policy/src/dkim.rs"), "pub struct DkimConfig "),
     ("policy.spf", include_str!("../../../edge/policy/src/spf.rs"), "pub struct SpfConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
@@ -31,7 +32,7 @@ const SECTIONS: [(&str, &str, &str); 21] = [
 /// Every key with its meaning and default.
 pub fn text() -> String {
     let mut out = String::from("# Every key of postring.toml.\n");
-    for (section, source, start) in SECTIONS {
+    for (section, source, start) in SECTIONS.iter() {
         out.push_str(&format!("\n[{section}]\n"));
         let body = source.split_once(start).and_then(|(_, rest)| rest.split_once("\n}")).map_or("", |(body, _)| body);
         for line in body.lines().map(str::trim) {

@@ -6,17 +6,19 @@
 //!                      └─> body ───────────────> canonical, hashed ──┘
 //! ```
 //! What a message can cost is bounded: eight signatures are looked at, each asks one question, and the header has a limit of octets and fields. The
-//! body is read once for each different form and length that is signed.
+//! body is read once for each of the two forms in which it is signed.
 
 mod body;
 mod canonical;
 mod der;
 mod fields;
+mod hashes;
 mod key;
 mod problem;
 mod result;
 mod signature;
 mod tags;
+mod verifier;
 mod verify;
 
 pub use body::{Body, fuzz_body};
@@ -26,4 +28,4 @@ pub use problem::Problem;
 pub use result::{Algorithm, Status, Verification};
 pub use signature::{Signature, fuzz_signature};
 pub use tags::{TagList, fuzz_tags};
-pub use verify::verify;
+pub use verifier::{Verifier, verify};

@@ -40,9 +40,11 @@ pub enum Status {
     PermError,
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Status {
+    /// Its name in RFC 8601 section 2.7.1.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::None => "none",
             Self::Pass => "pass",
             Self::Fail => "fail",
@@ -50,7 +52,13 @@ impl fmt::Display for Status {
             Self::Neutral => "neutral",
             Self::TempError => "temperror",
             Self::PermError => "permerror",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -1,16 +1,13 @@
 //! The verification of a message's signatures (RFC 6376 section 6).
 
-use super::body::Body;
-use super::canonical::{Canonicalization, write_field};
+use super::canonical::write_field;
 use super::fields::{Field, Index, Message};
-use super::signature::{HASH_BYTES, domain_text};
+use super::hashes::BodyHashes;
+use super::signature::domain_text;
 use super::tags::{TagList, is_space, trim};
 use super::{Algorithm, Key, Problem, Signature, Verification};
-use crate::Lookup;
-use crate::together::together;
 use postring_dns::resolver::Resolved;
 use postring_dns::{Name, Rtype};
-use ring::digest::{Context, SHA256};
 
 /// Signatures that are looked at, from the top down: one beyond is beyond what honest mail has.
 const SIGNATURES_MAX: usize = 8;
@@ -18,57 +15,54 @@ const SIGNATURES_MAX: usize = 8;
 /// Key records that are tried, of those at one selector.
 const KEYS_MAX: usize = 4;
 
-/// Verifies the signatures of a message with CRLF at its line ends; `now` in seconds since 1970. Gives something for each signature that is looked
-/// at, in their order, and at least one thing: that there is none.
-///
-/// Cost: one question a signature, all at the same time; the body is read once for each form and length signed, signed fields are copied once a
-/// signature.
-pub async fn verify(lookup: &impl Lookup, message: &[u8], now: u64) -> Vec<Verification> {
-    let Some(message) = Message::parse(message) else { return vec![Verification::of_message(Problem::Header)] };
-    let mut places = message.fields.iter().enumerate().filter(|(_, field)| field.is("DKIM-Signature"));
-    let drafts: Vec<Draft<'_>> =
-        places.by_ref().take(SIGNATURES_MAX).map(|(place, field)| Draft::new(place, field.value, now)).collect();
-    if drafts.is_empty() {
+/// The signature fields that are looked at, read.
+pub(super) fn drafts<'a>(message: &Message<'a>, now: u64) -> impl Iterator<Item = Draft<'a>> {
+    signatures(message).take(SIGNATURES_MAX).map(move |(place, field)| Draft::new(place, field.value, now))
+}
+
+/// The signature fields from the top down, with their places.
+fn signatures<'m, 'a>(message: &'m Message<'a>) -> impl Iterator<Item = (usize, Field<'a>)> + use<'m, 'a> {
+    message.fields.iter().copied().enumerate().filter(|(_, field)| field.is("DKIM-Signature"))
+}
+
+/// Judges the signatures of a message; `answer` gives what was found at the name of a key.
+pub(super) fn judge_all<'r>(
+    message: &Message<'_>,
+    hashes: &BodyHashes,
+    answer: impl Fn(&Name) -> Option<&'r Resolved>,
+    now: u64,
+) -> Vec<Verification> {
+    let signatures = signatures(message).count();
+    if signatures == 0 {
         return vec![Verification::of_message(Problem::Unsigned)];
     }
-    let more = places.count();
-
-    let mut names: Vec<&Name> = Vec::new();
-    for signature in drafts.iter().filter_map(|draft| draft.signature.as_ref()) {
-        if !names.contains(&&signature.key_name) {
-            names.push(&signature.key_name);
-        }
-    }
-    let answers = together(names.iter().map(|name| lookup.lookup(name, Rtype::TXT))).await;
-
-    let mut signed = Signed { message: &message, index: Index::new(&message.fields), bodies: Vec::new() };
-    let mut results = Vec::with_capacity(drafts.len() + 1);
-    for draft in &drafts {
+    let signed = Signed { message, index: Index::new(&message.fields), hashes };
+    let mut results = Vec::with_capacity(signatures.min(SIGNATURES_MAX) + 1);
+    for draft in drafts(message, now) {
         let mut result = draft.verification.clone();
         if let Some(signature) = &draft.signature {
-            let answer = names.iter().zip(&answers).find(|(name, _)| **name == &signature.key_name);
-            let judged = match answer {
-                Some((_, answer)) => judge(&mut signed, draft, signature, answer, &mut result.testing),
+            let judged = match answer(&signature.key_name) {
+                Some(answer) => judge(&signed, &draft, signature, answer, &mut result.testing),
                 None => Err(Problem::KeyNotAnswered),
             };
             result.problem = judged.err();
         }
         results.push(result);
     }
-    if more > 0 {
-        results.push(Verification::of_message(Problem::MoreSignatures(more)));
+    if signatures > SIGNATURES_MAX {
+        results.push(Verification::of_message(Problem::MoreSignatures(signatures - SIGNATURES_MAX)));
     }
     results
 }
 
 /// A signature field that was read.
-struct Draft<'a> {
+pub(super) struct Draft<'a> {
     place: usize,
     value: &'a [u8],
     /// What is known so far: a problem, or that there was none yet.
     verification: Verification,
     /// There if it can go on.
-    signature: Option<Signature<'a>>,
+    pub(super) signature: Option<Signature<'a>>,
 }
 
 impl<'a> Draft<'a> {
@@ -105,26 +99,16 @@ fn beginning(value: &[u8]) -> String {
     value.iter().filter(|byte| !is_space(**byte) && byte.is_ascii()).take(8).map(|byte| char::from(*byte)).collect()
 }
 
-/// The message, and the hashes of its body that were made.
+/// The message, and the hashes of its body.
 struct Signed<'a> {
     message: &'a Message<'a>,
     index: Index,
-    bodies: Vec<HashedBody>,
-}
-
-#[derive(Clone, Copy)]
-struct HashedBody {
-    form: Canonicalization,
-    /// Of how many octets, if not of all.
-    length: Option<u64>,
-    hash: [u8; HASH_BYTES],
-    /// All octets of the canonical form.
-    octets: u64,
+    hashes: &'a BodyHashes,
 }
 
 /// Judges a signature by the key records its domain has.
 fn judge(
-    signed: &mut Signed<'_>,
+    signed: &Signed<'_>,
     draft: &Draft<'_>,
     signature: &Signature<'_>,
     answer: &Resolved,
@@ -181,36 +165,13 @@ fn usable_key(rdata: &[u8], signature: &Signature<'_>) -> Result<Key, Problem> {
 
 impl Signed<'_> {
     /// Compares the body's hash; the octets of the body that are not signed.
-    fn check_body(&mut self, signature: &Signature<'_>) -> Result<u64, Problem> {
-        let body = self.hashed(signature.body, signature.length);
+    fn check_body(&self, signature: &Signature<'_>) -> Result<u64, Problem> {
+        let body = self.hashes.get(signature.body, signature.length).ok_or(Problem::Body)?;
         let length = signature.length.unwrap_or(body.octets);
         //= RFC 6376 section 3.5, l=
         //# This value MUST NOT be larger than the actual number of octets in the canonicalized message body.
         let unsigned = body.octets.checked_sub(length).ok_or(Problem::BodyShorter)?;
-        if body.hash == signature.body_hash { Ok(unsigned) } else { Err(Problem::Body) }
-    }
-
-    fn hashed(&mut self, form: Canonicalization, length: Option<u64>) -> HashedBody {
-        if let Some(body) = self.bodies.iter().find(|body| body.form == form && body.length == length) {
-            return *body;
-        }
-        let mut context = Context::new(&SHA256);
-        let mut octets: u64 = 0;
-        let mut left = length.unwrap_or(u64::MAX);
-        let mut hash_run = |run: &[u8]| {
-            let taken = usize::try_from(left).unwrap_or(usize::MAX).min(run.len());
-            context.update(run.get(..taken).unwrap_or_default());
-            left -= taken as u64;
-            octets += run.len() as u64;
-        };
-        let mut body = Body::new(form);
-        body.put(self.message.body, &mut hash_run);
-        body.finish(&mut hash_run);
-        let mut hash = [0; HASH_BYTES];
-        hash.copy_from_slice(context.finish().as_ref());
-        let body = HashedBody { form, length, hash, octets };
-        self.bodies.push(body);
-        body
+        if body.hash == Some(signature.body_hash) { Ok(unsigned) } else { Err(Problem::Body) }
     }
 
     /// The canonical fields that are signed, and the signature without its `b=` behind them (RFC 6376 section 3.7).

@@ -88,7 +88,7 @@ pub struct DnsConfig {
     /// How long answers are kept, by zone and purpose, each a table `[[dns.ttl]]`, see below.
     pub ttl: Vec<TtlConfig>,
     /// Microseconds a datagram may wait, at most, to be answered with others by one wake-up, while several come in that time; 0: none ever waits.
-    /// Default 300. More saves CPU under load, less answers sooner.
+    /// Default 400. More saves CPU under load, less answers sooner.
     pub gather_us: u64,
     /// Answer for `localhost`, private reverse trees and the like ourselves (RFC 6303, RFC 6761) instead of asking outside. Default true;
     /// false if your own servers know the names of your private addresses.
@@ -193,7 +193,7 @@ impl Default for DnsConfig {
             cache_mib: 32,
             negative_entries: 131_072,
             ttl: Vec::new(),
-            gather_us: 300,
+            gather_us: 400,
             local_zones: true,
             zone: Vec::new(),
             key: Vec::new(),

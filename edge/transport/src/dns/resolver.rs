@@ -221,6 +221,16 @@ impl Resolver {
         }
     }
 
+    /// Begins to find out what will be asked with [`Self::lookup`] soon: that then waits for the rest of the time, or not at all. Nobody need wait
+    /// for it; if too much is under way it does nothing.
+    ///
+    /// Cost: that of [`Self::known`], and a task if it must be asked for.
+    pub fn prefetch(&self, name: &Name, rtype: Rtype) {
+        if let AtOnce::Ask(key) = self.at_once(name, rtype, Lookup::MAIL.purpose) {
+            let _ = self.begin(key, rtype, Lookup::MAIL.purpose);
+        }
+    }
+
     /// Looks a name up for a check or the delivery of a mail: what we host, what is local, what is cached, or what other servers say. Takes at
     /// most some ten seconds; what nobody could say is an answer for which `is_failure` is true.
     ///

@@ -4,7 +4,7 @@ use super::arguments::SpfQuestion;
 use super::lookup::check;
 use crate::config::Config;
 use crate::dns::{print_json, servers};
-use postring_auth::results;
+use postring_auth::results::{AuthenticationResults, received_spf};
 use postring_auth::spf::{self, Session, SpfResult};
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,8 +23,10 @@ pub fn run(question: &SpfQuestion, load: impl FnOnce() -> Result<Config, String>
     };
     let found = check(&config, async |lookup| spf::check(lookup, session).await)?;
     let mut fields = Vec::new();
-    results::authentication_results(&hostname, &found, &session, &mut fields);
-    results::received_spf(&hostname, &found, &session, &mut fields);
+    let mut field = AuthenticationResults::begin(&hostname, &mut fields);
+    field.spf(&found, &session);
+    field.finish();
+    received_spf(&hostname, &found, &session, &mut fields);
     let fields = String::from_utf8_lossy(&fields).replace("\r\n", "\n");
     if question.json {
         print_json(&json!({

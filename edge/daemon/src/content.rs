@@ -1,0 +1,148 @@
+//! The signatures of a message while it comes: their keys are asked for when its header is there, its body is hashed as it passes.
+
+use crate::shard::Shard;
+use memchr::memmem;
+use postring_auth::dkim::{Problem, Status, Verification, Verifier};
+use postring_auth::together;
+use postring_control::Counter;
+use postring_dns::Rtype;
+use postring_dns::resolver::Resolved;
+use postring_handoff::Receipt;
+use postring_mail::limits::SLOT_HEAD_BYTES;
+use postring_ring::Slot;
+use postring_smtp::{Protocol, Session};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A header that is longer is not waited for: its signatures are not looked at.
+const HEADER_BYTES_MAX: usize = 512 * 1024;
+
+/// The check of one message's content.
+#[derive(Default)]
+pub(crate) enum ContentCheck {
+    /// Nothing is checked.
+    #[default]
+    Off,
+    /// The end of the header was not among the first so many octets.
+    Header(usize),
+    /// The header is there.
+    Body(Box<Begun>),
+}
+
+/// A message whose header is known.
+pub(crate) struct Begun {
+    verifier: Verifier,
+    /// Octets of the header, its empty line included.
+    header_bytes: usize,
+    /// Octets of the message that were looked at.
+    taken: usize,
+}
+
+impl ContentCheck {
+    /// The check of a message that is about to come. Mail of our users and of the server that delivers to us is not checked.
+    pub(crate) fn new(shard: &Shard, session: &Session<Receipt>) -> Self {
+        let checks =
+            session.config().protocol == Protocol::Smtp && session.account().is_none() && shard.config().policy.dkim.check;
+        if checks { Self::Header(0) } else { Self::Off }
+    }
+
+    /// Looks at what has come; `content` is the message from its first octet on.
+    ///
+    /// Cost: the header is searched for its end and split once; of a message without signatures nothing more. With them the body is hashed,
+    /// while it is in the core's cache. One allocation a message, and those of the signatures.
+    pub(crate) fn take(&mut self, shard: &Shard, content: &[u8]) {
+        if let Self::Header(searched) = self {
+            match header_end(content, *searched) {
+                Some(header_bytes) => self.begin(shard, content, header_bytes),
+                None if content.len() > HEADER_BYTES_MAX => self.begin(shard, content, content.len()),
+                None => *searched = content.len(),
+            }
+        }
+        if let Self::Body(begun) = self {
+            begun.verifier.put_body(content.get(begun.taken..).unwrap_or_default());
+            begun.taken = content.len();
+        }
+    }
+
+    fn begin(&mut self, shard: &Shard, content: &[u8], header_bytes: usize) {
+        let header = content.get(..header_bytes).unwrap_or_default();
+        let verifier = Verifier::begin(header, shard.now().unix_seconds());
+        for name in verifier.questions() {
+            shard.resolver().prefetch(name, Rtype::TXT);
+        }
+        *self = Self::Body(Box::new(Begun { verifier, header_bytes, taken: header_bytes }));
+    }
+
+    /// What the signatures of the message in the slot are worth; empty if nothing was checked. Waits for keys that are not there yet, at most
+    /// `policy.dkim.wait_ms`.
+    pub(crate) async fn judge(&mut self, shard: &Rc<Shard>, slot: &Slot, content_bytes: usize) -> Vec<Verification> {
+        if let Self::Header(_) = self {
+            // A message that is all header.
+            let arena = shard.arena();
+            self.begin(shard, content(arena.bytes(slot), content_bytes), content_bytes);
+        }
+        let Self::Body(begun) = std::mem::take(self) else { return Vec::new() };
+        let answers = answers(shard, &begun.verifier).await;
+        let arena = shard.arena();
+        let header = content(arena.bytes(slot), begun.header_bytes);
+        let results = begun.verifier.finish(header, &answers);
+        shard.stats().add(counter(&results), 1);
+        results
+    }
+}
+
+/// The answers to a verifier's questions. What is late is no answer; it does not hold up what the others say.
+async fn answers(shard: &Shard, verifier: &Verifier) -> Vec<Resolved> {
+    let wait = Duration::from_millis(shard.config().policy.dkim.wait_ms);
+    let in_time = async |name| {
+        let late = async {
+            glommio::timer::sleep(wait).await;
+            Resolved::failure(name, Rtype::TXT)
+        };
+        futures_lite::future::or(shard.resolver().lookup(name, Rtype::TXT), late).await
+    };
+    together(verifier.questions().iter().map(in_time)).await
+}
+
+/// The message in a slot, or its beginning.
+fn content(slot: &[u8], bytes: usize) -> &[u8] {
+    slot.get(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + bytes).unwrap_or_default()
+}
+
+/// Where the empty line that ends the header ends; the first `searched` octets were looked at.
+fn header_end(content: &[u8], searched: usize) -> Option<usize> {
+    if content.starts_with(b"\r\n") {
+        return Some(2);
+    }
+    let from = searched.saturating_sub(3);
+    memmem::find(content.get(from..)?, b"\r\n\r\n").map(|at| from + at + 4)
+}
+
+fn counter(results: &[Verification]) -> Counter {
+    let any = |status: Status| results.iter().any(|result| result.status() == status);
+    if any(Status::Pass) {
+        Counter::DkimPass
+    } else if any(Status::TempError) {
+        Counter::DkimTempError
+    } else if results.iter().all(|result| result.problem == Some(Problem::Unsigned)) {
+        Counter::DkimNone
+    } else {
+        Counter::DkimFail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::header_end;
+
+    #[test]
+    fn the_end_of_the_header_may_come_in_pieces() {
+        let content = b"A: b\r\n\r\nbody\r\n\r\n";
+        for searched in 0..8 {
+            assert_eq!(header_end(&content[..7], searched.min(7)), None);
+            assert_eq!(header_end(content, searched), Some(8));
+        }
+        assert_eq!(header_end(b"\r\nbody", 0), Some(2));
+        assert_eq!(header_end(b"", 0), None);
+    }
+}

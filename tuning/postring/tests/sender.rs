@@ -1,0 +1,111 @@
+//! What a message says of its sender once it is in the mailbox: signatures verified while it came, and nothing that a stranger wrote in our name.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
+
+mod common;
+
+use common::{Smtp, System};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+
+const SIGNED: &str = include_str!("../../../edge/auth/tests/dkim/rfc8463-a.eml");
+
+/// RFC 8463 appendix A, and a name whose server is silent.
+const ZONE: &str = "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\n TXT \"v=spf1 ip4:127.0.66.0/24 -all\"\nns A 127.0.0.1\n\
+    brisbane._domainkey TXT \"v=DKIM1; k=ed25519; p=\" \"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"\n\
+    test._domainkey TXT \"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB\"\n\
+    slow._domainkey CNAME key.slow.example.\n";
+
+/// Sends a message in pieces of so many octets from a client with this address; the reply to the last dot.
+fn send(system: &System, client: &str, message: &str, piece: usize) -> String {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
+    let mut smtp = Smtp::over(TcpStream::from(socket)).unwrap();
+    smtp.say("EHLO mail.football.example.com").unwrap();
+    smtp.say("MAIL FROM:<joe@football.example.com>").unwrap();
+    assert!(smtp.say("RCPT TO:<alice@test.example>").unwrap().starts_with("250"));
+    assert!(smtp.say("DATA").unwrap().starts_with("354"));
+    common::wire(message.as_bytes()).chunks(piece).for_each(|piece| smtp.write(piece).unwrap());
+    smtp.reply().unwrap().trim_end().to_owned()
+}
+
+/// Without the folding.
+fn unfolded(text: &str) -> String {
+    text.replace("\n\t", " ")
+}
+
+/// The message with this word in its body, once it is in the mailbox.
+fn delivered(system: &System, word: &str) -> String {
+    let find = || {
+        let texts = system.inbox("alice").into_iter().map(|path| std::fs::read_to_string(path).unwrap());
+        texts.into_iter().find(|text| text.contains(word))
+    };
+    system.wait("the file", || find().is_some());
+    find().unwrap()
+}
+
+#[test]
+fn signatures_are_verified_and_forged_results_are_gone() {
+    let mut system = System::init();
+    std::fs::write(system.folder.path().join("p/dns/football.zone"), ZONE).unwrap();
+    // Nobody reads what comes here.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    system.append_config(&format!(
+        "\n[[dns.zone]]\nname = \"football.example.com\"\nfile = \"dns/football.zone\"\n\
+         \n[[dns.stub]]\nname = \"slow.example\"\nservers = [\"{}\"]\n\
+         \n[policy.spf]\nexempt = [\"127.0.0.9/32\"]\n\n[policy.dkim]\nwait_ms = 300\n",
+        silent.local_addr().unwrap()
+    ));
+    system.up();
+    let host = "mx.test.example";
+
+    // Good, in one piece and octet by octet.
+    for (piece, word) in [(usize::MAX, "hungry"), (1, "hungry yet?")] {
+        assert!(send(&system, "127.0.66.1", SIGNED, piece).starts_with("250"), "{word}");
+        let text = delivered(&system, word);
+        let field = text.split_once("Authentication-Results: ").unwrap().1.split_once("\nReceived-SPF: pass").unwrap().0;
+        let lines: Vec<&str> = field.lines().map(str::trim).collect();
+        assert_eq!(lines[0], format!("{host};"));
+        assert_eq!(lines.iter().filter(|line| line.starts_with("dkim=pass header.d=football.example.com")).count(), 2, "{text}");
+        assert!(field.contains("spf=pass"), "{text}");
+        std::fs::remove_file(system.inbox("alice").pop().unwrap()).unwrap();
+    }
+
+    let changed = SIGNED.replace("hungry", "angry");
+    assert!(send(&system, "127.0.66.1", &changed, 100).starts_with("250"));
+    let text = unfolded(&delivered(&system, "angry"));
+    assert_eq!(text.matches("dkim=fail reason=\"the body was changed\"").count(), 2, "{text}");
+
+    // A key that does not come in time, and one that is not there.
+    let slow = SIGNED.replace("s=test;", "s=slow;").replace("s=brisbane;", "s=none;").replace("hungry", "sleepy");
+    assert!(send(&system, "127.0.66.1", &slow, 4000).starts_with("250"));
+    let text = unfolded(&delivered(&system, "sleepy"));
+    assert!(
+        text.contains("dkim=temperror") && text.contains("dkim=permerror reason=\"there is no key at the selector\""),
+        "{text}"
+    );
+
+    // What a stranger wrote in our name is taken out, and of what it is not; nothing else changes.
+    let forged = format!(
+        "Return-Path: <forged@a.example>\nAuthentication-Results: {host}; dmarc=pass\nX-One: 1\nauthentication-results:\n (a) {host} 1; spf=pass\n\
+         Authentication-Results: other.example; dkim=pass\nX-Spam-Flag: NO\nReceived-SPF: pass receiver={host}\nSubject: kept\n\nplain\n"
+    );
+    let reply = send(&system, "127.0.77.1", &forged, 10);
+    assert!(reply.starts_with("250"), "{reply}");
+    let text = delivered(&system, "plain");
+    let (ours, theirs) = text.split_once("X-One: 1\n").unwrap();
+    assert!(ours.contains(&format!("Authentication-Results: {host};\n\tspf=fail")) && ours.contains("\n\tdkim=none"), "{text}");
+    assert_eq!(ours.matches("Return-Path: ").count(), 1);
+    assert_eq!(theirs, "Authentication-Results: other.example; dkim=pass\nSubject: kept\n\nplain\n");
+
+    // A network of our own is believed.
+    assert!(send(&system, "127.0.0.9", &forged.replace("plain", "inside"), 1000).starts_with("250"));
+    let text = delivered(&system, "inside");
+    assert!(text.contains("dmarc=pass") && text.contains("X-Spam-Flag: NO") && !text.contains("forged@a.example"), "{text}");
+
+    system.wait("the counts", || {
+        let counters = &system.status().unwrap()["counters"];
+        ["pass", "fail", "none", "temperror"].map(|result| counters[format!("dkim_{result}_total")].as_u64())
+            == [Some(2), Some(1), Some(2), Some(1)]
+    });
+}
