@@ -9,6 +9,7 @@ use crate::dnsbl::Check;
 use crate::message;
 use crate::questions;
 use crate::reverse::ReverseName;
+use crate::rules::{Client as RuleClient, RuleCheck};
 use crate::sender::SenderCheck;
 use crate::shard::Shard;
 use postring_control::Counter;
@@ -42,6 +43,9 @@ struct Connection {
     stream: Stream,
     reverse: ReverseName,
     check: Check,
+    /// It spoke before the greeting.
+    early_talk: bool,
+    rules: RuleCheck,
     sender: SenderCheck,
     content: ContentCheck,
     /// Replies not sent yet.
@@ -65,6 +69,8 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         stream,
         reverse,
         check: Check::default(),
+        early_talk: false,
+        rules: RuleCheck::default(),
         sender: SenderCheck::default(),
         content: ContentCheck::default(),
         out: Vec::new(),
@@ -142,11 +148,21 @@ impl Connection {
                         // No list is asked of those who are sent away, nor of our users or the server that delivers to us.
                         if answer == Answer::Welcome && self.session.config().protocol == Protocol::Smtp {
                             self.check = Check::begin(&self.shard, self.session.client().address);
+                            if !self.wait_before_greeting().await? {
+                                return Ok(true);
+                            }
                         }
                         answer
                     }
                     Question::Recipient { address } => {
-                        let answer = questions::recipient(&self.shard, &self.session, &self.check, &address).await;
+                        let stream = &self.stream;
+                        let client = RuleClient {
+                            reverse: &self.reverse,
+                            early_talk: self.early_talk,
+                            own_address: &|| stream.local_address(),
+                        };
+                        let checks = (&self.check, &mut self.rules, client);
+                        let answer = Box::pin(questions::recipient(&self.shard, &self.session, checks, &address)).await;
                         // For a recipient that is refused nobody is asked.
                         if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_))) {
                             self.sender.begin(&self.shard, &self.session);
@@ -166,6 +182,25 @@ impl Connection {
             Step::Close => return Ok(true),
         }
         Ok(false)
+    }
+
+    /// Lets a client that does not wait for the greeting show it. False: it has closed.
+    async fn wait_before_greeting(&mut self) -> io::Result<bool> {
+        let config = self.shard.config();
+        if config.policy.greeting_wait_ms == 0 || config.policy.is_trusted(self.session.client().address) {
+            return Ok(true);
+        }
+        self.stream.set_deadline(Duration::from_millis(config.policy.greeting_wait_ms));
+        let shard = Rc::clone(&self.shard);
+        match self.stream.receive(|read| read(&mut shard.scratch())).await {
+            Ok(received) => {
+                self.early_talk = received > 0;
+                self.ahead.extend_from_slice(shard.scratch().get(..received).unwrap_or_default());
+                Ok(received > 0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     fn open_body(&mut self, size_declared: Option<u64>) {
@@ -324,6 +359,7 @@ impl Connection {
         let checks = message::Checks {
             reverse_name: self.reverse.get(),
             lists: self.check.known(),
+            rules: self.rules.hits(),
             spf: self.sender.spf().await,
             signatures: &signatures,
         };

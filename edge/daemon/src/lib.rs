@@ -10,8 +10,10 @@
 //! - `connection`: one client, from accept to close
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
+//! - `rules`: what the rules say of client and sender
 //! - `sender`: what the sender's domain says of the client
 //! - `content`: what a message's signatures are worth
+//! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cookies`: the secrets of DNS cookies
@@ -24,10 +26,12 @@ mod connection;
 mod content;
 mod cookies;
 mod dnsbl;
+mod found;
 mod message;
 mod questions;
 mod reverse;
 mod role;
+mod rules;
 mod sender;
 mod shard;
 mod snapshots;

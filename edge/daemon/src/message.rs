@@ -11,7 +11,7 @@ use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
 use postring_mail::verdict::{Symbol, VerdictView, VerdictWriter};
 use postring_mail::work::Kind;
 use postring_mail::{Now, Reply, slot};
-use postring_policy::{Disposition, Findings, PolicyConfig, Reputation};
+use postring_policy::{Disposition, Findings, PolicyConfig, Reputation, Rule};
 use postring_ring::Slot;
 use postring_smtp::trace::{self, Received};
 use postring_smtp::{Protocol, Session, Target, forged, header, replies};
@@ -26,6 +26,8 @@ pub(crate) struct Checks<'a> {
     pub(crate) reverse_name: Option<&'a str>,
     /// What block lists of others say of the client.
     pub(crate) lists: Option<&'a Reputation>,
+    /// The rules about client and sender that have hit.
+    pub(crate) rules: &'a [Rule],
     /// What the sender's domain says of the client, if it was asked.
     pub(crate) spf: Option<&'a Spf>,
     /// What the message's signatures are worth, if they were looked at.
@@ -159,7 +161,7 @@ fn is_forged(shard: &Shard, session: &Session<Receipt>, name: &[u8], value: &[u8
     }
     // What comes by LMTP or from a network of our own has been checked there.
     session.config().protocol == Protocol::Smtp
-        && !shard.config().policy.spf.is_exempt(session.client().address)
+        && !shard.config().policy.is_trusted(session.client().address)
         && (results::is_of(shard.hostname(), name, value) || postring_policy::is_mark_field(name))
 }
 
@@ -187,12 +189,13 @@ fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, 
     }
 }
 
-/// What the sender's domains say is worth.
+/// What was found of client and sender is worth.
 fn symbols<'a>(policy: &PolicyConfig, checks: Checks<'a>) -> SmallVec<[Symbol<'a>; 4]> {
     let spf = checks.spf.and_then(|spf| policy.spf.symbol(spf.result.name(), &spf.domain));
     let results = checks.signatures.iter();
     let dkim = policy.dkim.symbol(results.map(|result| (result.status().name(), result.domain.as_deref().unwrap_or_default())));
-    spf.into_iter().chain(dkim).collect()
+    let rules = checks.rules.iter().filter_map(|rule| policy.rules.symbol(*rule));
+    rules.chain(spf).chain(dkim).collect()
 }
 
 async fn judge_and_store(

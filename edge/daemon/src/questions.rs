@@ -1,6 +1,7 @@
 //! What a session asks, answered from the shard's snapshot of the directory. Only passwords leave the thread.
 
 use crate::dnsbl::Check;
+use crate::rules::{Client, RuleCheck};
 use crate::shard::Shard;
 use postring_control::Counter;
 use postring_directory::{Resolution, Target as Found, account_shard, verify_password};
@@ -9,17 +10,21 @@ use postring_mail::Reply;
 use postring_smtp::{Account, Answer, Protocol, Question, RecipientAnswer, Session, Target};
 use smallvec::{SmallVec, smallvec};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// A hash nobody has the password of: names that do not exist take as long as those that do.
 const NOBODY: &str = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm8$N0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0bodyN0";
 
 /// Whether an address is taken, and from this client. Waits for what block lists say of it, at most what is left of their time since the connect.
-pub(crate) async fn recipient(shard: &Shard, session: &Session<Receipt>, check: &Check, address: &str) -> Answer {
+pub(crate) async fn recipient(
+    shard: &Rc<Shard>,
+    session: &Session<Receipt>,
+    (check, rules, client): (&Check, &mut RuleCheck, Client<'_>),
+    address: &str,
+) -> Answer {
     let mut answer = resolve(shard, session.account().is_some(), address);
     if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)))
-        && !is_postmaster(address)
-        && let Some(reputation) = check.reputation().await
-        && let Some(reply) = reputation.refusal(&shard.config().policy, session.client().address)
+        && let Some(reply) = objection(shard, session, (check, rules, client), is_postmaster(address)).await
     {
         tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, to = address, "{reply}");
         answer = Answer::Recipient(RecipientAnswer::Refused(reply));
@@ -27,6 +32,23 @@ pub(crate) async fn recipient(shard: &Shard, session: &Session<Receipt>, check: 
     let accepted = matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)));
     shard.stats().add(if accepted { Counter::RecipientsAccepted } else { Counter::RecipientsRefused }, 1);
     answer
+}
+
+/// Why the client or the sender is not taken, if it is not. Mail for the postmaster is looked at and never refused.
+async fn objection(
+    shard: &Rc<Shard>,
+    session: &Session<Receipt>,
+    (check, rules, client): (&Check, &mut RuleCheck, Client<'_>),
+    is_postmaster: bool,
+) -> Option<Reply> {
+    // Both are under way since the connect.
+    let reputation = check.reputation().await;
+    rules.check(shard, session, client).await;
+    if is_postmaster {
+        return None;
+    }
+    let listed = reputation.and_then(|reputation| reputation.refusal(&shard.config().policy, session.client().address));
+    listed.or_else(|| rules.refusal(shard))
 }
 
 //= RFC 5321 section 4.5.1

@@ -1,5 +1,6 @@
 //! What the sender's domain says of the client: begun at a transaction's first recipient, waited for at the last dot.
 
+use crate::found::Found;
 use crate::shard::Shard;
 use postring_auth::Lookup;
 use postring_auth::spf::{self, Session as SpfSession, Spf, SpfResult};
@@ -9,10 +10,7 @@ use postring_dns::{Name, Rtype};
 use postring_handoff::Receipt;
 use postring_smtp::{Protocol, Session};
 use postring_transport::dns::Resolver;
-use std::cell::{Cell, OnceCell};
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// The check of one transaction. Owns 8 bytes if nothing is checked.
@@ -23,17 +21,16 @@ pub(crate) struct SenderCheck {
 
 /// Dropped, the check ends: a client that goes away or begins anew leaves no questions behind.
 struct UnderWay {
-    found: Rc<Found>,
+    checked: Rc<Checked>,
     _task: glommio::Task<()>,
 }
 
-/// What the task finds, and the connection that waits for it.
-struct Found {
-    /// What was checked: another name or sender begins another check.
+/// What is checked, and what the task finds.
+struct Checked {
+    /// Another name or sender begins another check.
     helo: Box<str>,
     reverse_path: Box<str>,
-    spf: OnceCell<Spf>,
-    waker: Cell<Option<Waker>>,
+    spf: Found<Spf>,
 }
 
 impl SenderCheck {
@@ -43,21 +40,17 @@ impl SenderCheck {
     pub(crate) fn begin(&mut self, shard: &Rc<Shard>, session: &Session<Receipt>) {
         let client = session.client().address;
         let config = shard.config();
-        if session.config().protocol != Protocol::Smtp || session.account().is_some() || !config.policy.spf.is_for(client) {
+        let is_checked = config.policy.spf.check && !config.policy.is_trusted(client);
+        if session.config().protocol != Protocol::Smtp || session.account().is_some() || !is_checked {
             self.under_way = None;
             return;
         }
         let reverse_path: &str = &session.transaction().reverse_path;
-        let is_same = |found: &Found| &*found.reverse_path == reverse_path && &*found.helo == session.helo();
-        if self.under_way.as_ref().is_some_and(|under_way| is_same(&under_way.found)) {
+        let is_same = |checked: &Checked| &*checked.reverse_path == reverse_path && &*checked.helo == session.helo();
+        if self.under_way.as_ref().is_some_and(|under_way| is_same(&under_way.checked)) {
             return;
         }
-        let found = Rc::new(Found {
-            helo: session.helo().into(),
-            reverse_path: reverse_path.into(),
-            spf: OnceCell::new(),
-            waker: Cell::default(),
-        });
+        let found = Rc::new(Checked { helo: session.helo().into(), reverse_path: reverse_path.into(), spf: Found::default() });
         let (shard, checked) = (Rc::clone(shard), Rc::clone(&found));
         let wait = Duration::from_millis(config.policy.spf.wait_ms);
         let task = glommio::spawn_local(async move {
@@ -75,25 +68,14 @@ impl SenderCheck {
             };
             let spf = futures_lite::future::or(spf::check(&lookup, session), too_long).await;
             shard.stats().add(counter(spf.result), 1);
-            // Set once only, here.
-            let _ = checked.spf.set(spf);
-            checked.waker.take().into_iter().for_each(Waker::wake);
+            checked.spf.set(spf);
         });
-        self.under_way = Some(Box::new(UnderWay { found, _task: task }));
+        self.under_way = Some(Box::new(UnderWay { checked: found, _task: task }));
     }
 
     /// What was found, once it is.
     pub(crate) async fn spf(&self) -> Option<&Spf> {
-        let found = &self.under_way.as_ref()?.found;
-        poll_fn(|cx| {
-            if found.spf.get().is_some() {
-                return Poll::Ready(());
-            }
-            found.waker.set(Some(cx.waker().clone()));
-            Poll::Pending
-        })
-        .await;
-        found.spf.get()
+        self.under_way.as_ref()?.checked.spf.wait().await
     }
 }
 

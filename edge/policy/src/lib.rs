@@ -8,12 +8,14 @@ pub mod dnsbl;
 mod fields;
 mod findings;
 mod points;
+pub mod rules;
 pub mod spf;
 
 pub use dkim::DkimConfig;
 pub use dnsbl::{Dnsbl, DnsblConfig, Reputation};
 pub use fields::{is_mark_field, mark_fields};
 pub use findings::Findings;
+pub use rules::{Rule, RulesConfig};
 pub use spf::SpfConfig;
 
 use dnsbl::LISTS_MAX;
@@ -38,6 +40,10 @@ pub struct PolicyConfig {
     /// What a message gets whose scan failed or timed out: "defer" (451, the sender tries again) or "accept" (marked
     /// with X-Spam-Scan: failed). Default "defer": mail is late rather than unscanned.
     pub scan_failure: ScanFailure,
+    /// Networks of your own, of whose clients nothing is checked but what their mail carries: relays, which send with addresses of others. Their
+    /// Authentication-Results and X-Spam fields are believed; of all other clients those that claim to be ours are taken out. Default: loopback,
+    /// private and link-local.
+    pub trusted_networks: Vec<IpNet>,
     /// Address of a page that explains refusals; added to every refusal by policy. Default empty: no link.
     pub information_link: String,
     /// From this sum of the points of `[[policy.dnsbl]]` on a client's recipients are refused with 554 5.7.1, but for the postmaster, who is
@@ -51,10 +57,16 @@ pub struct PolicyConfig {
     /// Milliseconds after the connect for which all lists together may hold up a client's first recipient. Default 3000: each has its own
     /// `timeout_ms` below that, and most clients take longer to come to that point than the lists to answer.
     pub dnsbl_wait_ms: u64,
-    /// Networks whose clients no list is asked for: relays of your own, and networks no list knows. Default: loopback, private and link-local.
-    pub dnsbl_exempt: Vec<IpNet>,
     /// Block lists asked by DNS about every client of port 25, each a table `[[policy.dnsbl]]`, see below. Default: none.
     pub dnsbl: Vec<DnsblConfig>,
+    /// Milliseconds for which a client waits for the greeting; one that speaks before breaks the rule `early_talk`, as senders of spam do that wait
+    /// for nobody. Default 2000: what postscreen waits when it is busy. 0: no wait, and no rule.
+    pub greeting_wait_ms: u64,
+    /// Milliseconds, from the first recipient on, for which what the rules ask of the DNS may hold it up. Default 3000: then what is not known
+    /// hits nothing.
+    pub rules_wait_ms: u64,
+    /// Rules about client and sender, a table `[policy.rules]`, see below.
+    pub rules: RulesConfig,
     /// What the sender's domain says of the client, a table `[policy.spf]`, see below.
     pub spf: SpfConfig,
     /// What a message's signatures are worth, a table `[policy.dkim]`, see below.
@@ -78,13 +90,16 @@ impl Default for PolicyConfig {
             junk_score: 6.0,
             reject_score: 15.0,
             scan_failure: ScanFailure::Defer,
+            trusted_networks: TRUSTED.iter().filter_map(|network| network.parse().ok()).collect(),
             information_link: String::new(),
             dnsbl_reject_score: 5.0,
             dnsbl_mark_score: 3.0,
             dnsbl_reject_text: "Client [{address}] is listed by {lists}; ask there to be taken off".to_owned(),
             dnsbl_wait_ms: 3000,
-            dnsbl_exempt: EXEMPT.iter().filter_map(|network| network.parse().ok()).collect(),
             dnsbl: Vec::new(),
+            greeting_wait_ms: 2000,
+            rules_wait_ms: 3000,
+            rules: RulesConfig::default(),
             spf: SpfConfig::default(),
             dkim: DkimConfig::default(),
         }
@@ -92,7 +107,7 @@ impl Default for PolicyConfig {
 }
 
 /// Networks that stand for nobody on the Internet (RFC 1918, RFC 4193, RFC 3927, RFC 4291).
-const EXEMPT: [&str; 8] =
+const TRUSTED: [&str; 8] =
     ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"];
 /// Octets of a refusal that quotes a stranger, without the link: a reply is a line of 512 octets (RFC 5321 section 4.5.3.1.5).
 const REFUSAL_BYTES_MAX: usize = 300;
@@ -119,6 +134,13 @@ impl PolicyConfig {
             return Err("policy.information_link: spaces and control characters are not allowed in a link".to_owned());
         }
         self.check_dnsbl()?;
+        if !(100..=30_000).contains(&self.rules_wait_ms) {
+            return Err(format!("policy.rules_wait_ms = {}: give a number from 100 to 30000", self.rules_wait_ms));
+        }
+        if self.greeting_wait_ms > 60_000 {
+            return Err(format!("policy.greeting_wait_ms = {}: give a number up to 60000", self.greeting_wait_ms));
+        }
+        self.rules.check()?;
         self.spf.check()?;
         self.dkim.check()
     }
@@ -151,11 +173,11 @@ impl PolicyConfig {
         Ok(())
     }
 
-    /// True if no list is asked for this client.
+    /// True for a client in a network of our own.
     #[must_use]
-    pub fn is_exempt(&self, client: IpAddr) -> bool {
+    pub fn is_trusted(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
-        self.dnsbl_exempt.iter().any(|network| network.contains(&client))
+        self.trusted_networks.iter().any(|network| network.contains(&client))
     }
 
     /// The refusal of a message whose sender's domain disowns the client, if that is wanted; `result` as [`SpfConfig::symbol`] takes it.
@@ -172,6 +194,12 @@ impl PolicyConfig {
         //= RFC 7372 section 3.2
         //# SPF validation failed [...] 550 [...] X.7.23
         Some(Reply::with_text(550, 7, 23, self.with_link(&text)))
+    }
+
+    /// The refusal of a client's recipients for a rule that has hit, if the rule refuses.
+    #[must_use]
+    pub fn rule_refusal(&self, rule: Rule) -> Option<Reply> {
+        self.rules.refusal(rule).map(|reply| Reply { text: self.with_link(&reply.text).into(), ..reply })
     }
 
     /// A text for the peer with the page that explains it.
@@ -255,6 +283,13 @@ mod tests {
         assert!(matches!(judge(&PolicyConfig::default(), None, &nothing()), Disposition::Refuse(reply) if reply.is_transient()));
         let open = PolicyConfig { scan_failure: ScanFailure::Accept, ..PolicyConfig::default() };
         assert_eq!(judge(&open, None, &nothing()), Disposition::Mark);
+    }
+
+    #[test]
+    fn networks_of_our_own() {
+        let config = PolicyConfig::default();
+        assert!(!config.is_trusted([192, 0, 2, 1].into()));
+        assert!(config.is_trusted([127, 0, 0, 1].into()) && config.is_trusted("::ffff:10.1.1.1".parse().unwrap()));
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! What a result of SPF is worth.
 
-use crate::{EXEMPT, points};
-use ipnet::IpNet;
+use crate::points;
 use postring_mail::verdict::Symbol;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// `[policy.spf]`: whether the sender's domain allows the client (RFC 7208), and what follows.
 ///
@@ -14,9 +12,6 @@ use std::net::IpAddr;
 pub struct SpfConfig {
     /// Check it on port 25. Default true.
     pub check: bool,
-    /// Networks whose clients are not checked: relays of your own, which send with addresses of others, and whose Authentication-Results and X-Spam
-    /// fields are believed; of all other clients, those that claim to be ours are taken out. Default: loopback, private and link-local.
-    pub exempt: Vec<IpNet>,
     /// Milliseconds a check may take, from the first recipient on; then it is a temporary error, which counts nothing. Default 5000.
     pub wait_ms: u64,
     /// Refuse at the last dot what the domain says is not its own ("fail") with 550 5.7.23 and the explanation of the domain, if it has one.
@@ -36,7 +31,6 @@ impl Default for SpfConfig {
     fn default() -> Self {
         Self {
             check: true,
-            exempt: EXEMPT.iter().filter_map(|network| network.parse().ok()).collect(),
             wait_ms: 5000,
             reject_fail: false,
             // All four as rspamd has them.
@@ -61,19 +55,6 @@ impl SpfConfig {
         points::check("policy.spf", &points)
     }
 
-    /// True if this client is checked.
-    #[must_use]
-    pub fn is_for(&self, client: IpAddr) -> bool {
-        self.check && !self.is_exempt(client)
-    }
-
-    /// True for a client in a network of our own.
-    #[must_use]
-    pub fn is_exempt(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.exempt.iter().any(|network| network.contains(&client))
-    }
-
     /// The finding for a result by its name in RFC 7208 section 2.6; `None` for one that says nothing.
     #[must_use]
     pub fn symbol<'d>(&self, result: &str, domain: &'d str) -> Option<Symbol<'d>> {
@@ -93,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_symbols_and_own_networks_are_not_checked() {
+    fn results_are_symbols() {
         let config = SpfConfig::default();
         assert_eq!(config.check(), Ok(()));
         assert_eq!(
@@ -102,9 +83,6 @@ mod tests {
         );
         assert_eq!(config.symbol("pass", "a.example").map(|symbol| symbol.weight_milli), Some(-200));
         assert_eq!(config.symbol("neutral", "a.example").or(config.symbol("none", "")).or(config.symbol("temperror", "")), None);
-        assert!(config.is_for([192, 0, 2, 1].into()));
-        assert!(!config.is_for([127, 0, 0, 1].into()) && !config.is_for("::ffff:10.1.1.1".parse().unwrap()));
-        assert!(!SpfConfig { check: false, ..config.clone() }.is_for([192, 0, 2, 1].into()));
         assert!(SpfConfig { wait_ms: 0, ..config.clone() }.check().is_err());
         assert!(SpfConfig { fail_points: f64::NAN, ..config }.check().is_err());
     }

@@ -13,6 +13,7 @@ use glommio::net::TcpStream;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -65,6 +66,12 @@ impl Stream {
     /// The socket's number, as long as the stream lives.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.tcp.as_raw_fd()
+    }
+
+    /// Our end's address; costs a system call.
+    #[must_use]
+    pub fn local_address(&self) -> Option<IpAddr> {
+        self.tcp.local_addr().ok().map(|address| address.ip())
     }
 
     /// True once TLS is established.

@@ -3,8 +3,8 @@
 //! A count is a relaxed load and store in the shard's own cache line: no lock, no system call. The reader may see a
 //! value a moment old, never a torn one (aligned 64-bit atomics).
 //!
-//! Layout: 512 little-endian u64: counters from 0, gauges from [`GAUGE_OFFSET`], counts of block lists from [`LIST_OFFSET`], a list behind the
-//! other.
+//! Layout: 512 little-endian u64: counters from 0, counts of rules from [`RULE_OFFSET`], gauges from [`GAUGE_OFFSET`], counts of block lists from
+//! [`LIST_OFFSET`]; a rule or list behind the other.
 
 #![allow(unsafe_code)] // maps a page that another process reads
 
@@ -18,6 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes of a page.
 pub const STATS_BYTES: usize = 4096;
 const WORDS: usize = STATS_BYTES / 8;
+/// Index of the first count of the first rule.
+pub const RULE_OFFSET: usize = 128;
+/// Rules there is room for.
+pub const RULES_MAX: usize = 32;
 /// Index of the first gauge.
 pub const GAUGE_OFFSET: usize = 256;
 /// Index of the first count of the first block list.
@@ -162,6 +166,20 @@ table! {
     }
 }
 
+table! {
+    /// What is counted of each rule about client and sender.
+    RuleCount {
+        /// Messages a rule has looked at.
+        Checked = "rule_checked_total",
+        /// Messages a rule has hit.
+        Hit = "rule_hit_total",
+        /// Messages a rule could not judge, or not in time.
+        Late = "rule_late_total",
+        /// Recipients a rule has refused.
+        Refused = "rule_refused_total",
+    }
+}
+
 /// One shard's page; the writing or the reading end.
 #[derive(Debug)]
 pub struct StatsPage {
@@ -230,6 +248,20 @@ impl StatsPage {
         self.word(GAUGE_OFFSET + gauge as usize).store(value, Ordering::Relaxed);
     }
 
+    /// Adds one to a count of the rule with this number; one beyond [`RULES_MAX`] has no place.
+    pub fn add_rule(&self, rule: usize, count: RuleCount) {
+        if let Some(index) = rule_index(rule, count) {
+            let word = self.word(index);
+            word.store(word.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Reads a count of a rule.
+    #[must_use]
+    pub fn rule(&self, rule: usize, count: RuleCount) -> u64 {
+        rule_index(rule, count).map_or(0, |index| self.word(index).load(Ordering::Relaxed))
+    }
+
     /// Sets a count of the block list with this number; one beyond [`LISTS_MAX`] has no place.
     pub fn set_list(&self, list: usize, count: ListCount, value: u64) {
         if let Some(index) = list_index(list, count) {
@@ -281,6 +313,12 @@ impl StatsReader {
         self.0.gauge(gauge)
     }
 
+    /// Reads a count of a rule.
+    #[must_use]
+    pub fn rule(&self, rule: usize, count: RuleCount) -> u64 {
+        self.0.rule(rule, count)
+    }
+
     /// Reads a count of a block list.
     #[must_use]
     pub fn list(&self, list: usize, count: ListCount) -> u64 {
@@ -288,11 +326,16 @@ impl StatsReader {
     }
 }
 
+fn rule_index(rule: usize, count: RuleCount) -> Option<usize> {
+    (rule < RULES_MAX).then_some(RULE_OFFSET + rule * RuleCount::ALL.len() + count as usize)
+}
+
 fn list_index(list: usize, count: ListCount) -> Option<usize> {
     (list < LISTS_MAX).then_some(LIST_OFFSET + list * ListCount::ALL.len() + count as usize)
 }
 
-const _: () = assert!(Counter::ALL.len() <= GAUGE_OFFSET && GAUGE_OFFSET + Gauge::ALL.len() <= LIST_OFFSET);
+const _: () = assert!(Counter::ALL.len() <= RULE_OFFSET && RULE_OFFSET + RULES_MAX * RuleCount::ALL.len() <= GAUGE_OFFSET);
+const _: () = assert!(GAUGE_OFFSET + Gauge::ALL.len() <= LIST_OFFSET);
 const _: () = assert!(LIST_OFFSET + LISTS_MAX * ListCount::ALL.len() <= WORDS);
 
 #[cfg(test)]
@@ -311,6 +354,9 @@ mod tests {
         page.set_list(31, ListCount::Skipped, 9);
         page.set_list(32, ListCount::Asked, 1);
         assert_eq!((reader.list(31, ListCount::Skipped), reader.list(32, ListCount::Asked)), (9, 0));
+        page.add_rule(31, RuleCount::Refused);
+        page.add_rule(32, RuleCount::Checked);
+        assert_eq!((reader.rule(31, RuleCount::Refused), reader.rule(32, RuleCount::Checked)), (1, 0));
         assert_eq!(Counter::Scans.name(), "scans_total");
         assert_eq!(Counter::Scans.help(), "Scans done.");
     }

@@ -15,12 +15,17 @@ const ZONE: &str = "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\n TXT \"v=spf1 ip4
     test._domainkey TXT \"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB\"\n\
     slow._domainkey CNAME key.slow.example.\n";
 
-/// Sends a message in pieces of so many octets from a client with this address; the reply to the last dot.
-fn send(system: &System, client: &str, message: &str, piece: usize) -> String {
+/// A connection to port 25 from this address.
+fn connect(system: &System, client: &str) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
-    let mut smtp = Smtp::over(TcpStream::from(socket)).unwrap();
+    TcpStream::from(socket)
+}
+
+/// Sends a message in pieces of so many octets from a client with this address; the reply to the last dot.
+fn send(system: &System, client: &str, message: &str, piece: usize) -> String {
+    let mut smtp = Smtp::over(connect(system, client)).unwrap();
     smtp.say("EHLO mail.football.example.com").unwrap();
     smtp.say("MAIL FROM:<joe@football.example.com>").unwrap();
     assert!(smtp.say("RCPT TO:<alice@test.example>").unwrap().starts_with("250"));
@@ -53,9 +58,10 @@ fn signatures_are_verified_and_forged_results_are_gone() {
     system.append_config(&format!(
         "\n[[dns.zone]]\nname = \"football.example.com\"\nfile = \"dns/football.zone\"\n\
          \n[[dns.stub]]\nname = \"slow.example\"\nservers = [\"{}\"]\n\
-         \n[policy.spf]\nexempt = [\"127.0.0.9/32\"]\n\n[policy.dkim]\nwait_ms = 300\n",
+         \n[policy]\ntrusted_networks = [\"127.0.0.9/32\"]\ngreeting_wait_ms = 0\n\n[policy.dkim]\nwait_ms = 300\n",
         silent.local_addr().unwrap()
     ));
+    system.append_config(common::RULES_DRY);
     system.up();
     let host = "mx.test.example";
 
@@ -108,4 +114,86 @@ fn signatures_are_verified_and_forged_results_are_gone() {
         ["pass", "fail", "none", "temperror"].map(|result| counters[format!("dkim_{result}_total")].as_u64())
             == [Some(2), Some(1), Some(2), Some(1)]
     });
+}
+
+#[test]
+fn rules_about_client_and_sender() {
+    let mut system = System::init();
+    let folder = system.folder.path().join("p/dns");
+    let head = "$TTL 60\n@ SOA ns.far.example. h 1 60 60 60 60\n NS ns.far.example.\n";
+    std::fs::write(folder.join("reverse.zone"), format!("{head}1 PTR mail.far.example.\n2 PTR other.far.example.\n")).unwrap();
+    let names = "ns A 127.0.0.1\nmail A 127.0.66.1\nother A 127.0.66.9\nboth MX 10 mail\nnull MX 0 .\n";
+    std::fs::write(folder.join("far.zone"), format!("{head}{names}")).unwrap();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    system.append_config(&format!(
+        "\n[[dns.zone]]\nname = \"far.example\"\nfile = \"dns/far.zone\"\n\
+         \n[[dns.zone]]\nname = \"66.0.127.in-addr.arpa\"\nfile = \"dns/reverse.zone\"\n\
+         \n[[dns.stub]]\nname = \"slow.example\"\nservers = [\"{}\"]\n\
+         \n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 100\nrules_wait_ms = 300\ninformation_link = \"https://why.example\"\n\
+         \n[policy.spf]\ncheck = false\n\
+         \n[policy.rules]\nhelo_unknown = {{ refuse = true }}\nsender_null_mx = {{ refuse = true }}\n\
+         reverse_name_missing = {{ dry_run = true, refuse = true }}\nreverse_name_unconfirmed = {{ points = 5.5 }}\n",
+        silent.local_addr().unwrap()
+    ));
+    system.up();
+
+    // The replies to RCPT of a mailbox and of the postmaster.
+    let asked = |client: &str, helo: &str, from: &str| {
+        let mut smtp = Smtp::over(connect(&system, client)).unwrap();
+        smtp.say(&format!("EHLO {helo}")).unwrap();
+        smtp.say(&format!("MAIL FROM:<{from}>")).unwrap();
+        let replies = ["alice", "postmaster"].map(|to| smtp.say(&format!("RCPT TO:<{to}@test.example>")).unwrap());
+        replies.map(|reply| reply.trim_end().to_owned())
+    };
+    const OK: &str = "250 2.1.5 Recipient ok";
+    for (client, helo, from, reply) in [
+        ("127.0.66.1", "mail.far.example", "a@both.far.example", OK),
+        ("127.0.66.1", "mail.far.example", "", OK),
+        ("127.0.66.3", "[127.0.66.3]", "a@mail.far.example", OK),
+        ("127.0.66.1", "mx.Test.example", "", "550 5.7.1 You said EHLO with our name; say your own; see https://why.example"),
+        ("127.0.66.1", "[127.0.0.1]", "", "550 5.7.1 You said EHLO with our name; say your own; see https://why.example"),
+        ("127.0.66.1", "no.far.example", "", "550 5.7.1 The name you gave with EHLO is not in the DNS; see https://why.example"),
+        (
+            "127.0.66.1",
+            "mail.far.example",
+            "a@null.far.example",
+            "550 5.7.27 The domain of the sender address says that it takes no mail (null MX); see https://why.example",
+        ),
+        // Nobody is refused because others do not answer.
+        ("127.0.66.1", "mail.slow.example", "a@slow.example", OK),
+    ] {
+        assert_eq!(asked(client, helo, from), [reply, OK], "{client} {helo} {from}");
+    }
+
+    // Whoever speaks first is heard, and refused.
+    let mut hasty = connect(&system, "127.0.66.1");
+    std::io::Write::write_all(&mut hasty, b"EHLO mail.far.example\r\n").unwrap();
+    let mut hasty = Smtp::over(hasty).unwrap();
+    assert!(hasty.reply().unwrap().starts_with("250-"));
+    hasty.say("MAIL FROM:<>").unwrap();
+    assert_eq!(
+        hasty.say("RCPT TO:<alice@test.example>").unwrap().trim_end(),
+        "554 5.5.1 You spoke before the greeting (RFC 5321 section 4.3.1); see https://why.example"
+    );
+
+    // Points of a rule are points of the message.
+    let mut smtp = Smtp::over(connect(&system, "127.0.66.2")).unwrap();
+    for command in ["EHLO mail.far.example", "MAIL FROM:<a@both.far.example>", "RCPT TO:<alice@test.example>", "DATA"] {
+        smtp.say(command).unwrap();
+    }
+    smtp.write(b"Subject: x\r\n\r\nmarked\r\n.\r\n").unwrap();
+    assert!(smtp.reply().unwrap().starts_with("250"));
+    let text = delivered(&system, "marked");
+    assert!(text.contains("REVERSE_NAME_UNCONFIRMED(5.50)"), "{text}");
+
+    let status = system.status().unwrap();
+    let counts = |rule: &str| {
+        let rules = status["rules"].as_array().unwrap();
+        let counts = rules.iter().find(|counts| counts["rule"] == rule).unwrap();
+        ["checked", "hit", "late", "refused"].map(|count| counts[format!("rule_{count}_total")].as_u64().unwrap())
+    };
+    assert_eq!(counts("helo_unknown"), [7, 1, 1, 1]);
+    assert_eq!(counts("reverse_name_missing"), [10, 1, 0, 0]);
+    assert_eq!(counts("sender_null_mx"), [5, 1, 1, 1]);
+    assert!(common::http(&system, "/metrics").contains("postring_rule_hit_total{rule=\"early_talk\",shard=\"0\"} 1\n"));
 }

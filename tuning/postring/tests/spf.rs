@@ -36,9 +36,10 @@ fn the_senders_domain_is_asked_and_believed() {
     system.append_config(&format!(
         "\n[[dns.zone]]\nname = \"far.example\"\nfile = \"dns/far.zone\"\n\
          \n[[dns.stub]]\nname = \"slow.example\"\nservers = [\"{}\"]\n\
-         \n[policy.spf]\nexempt = [\"127.0.0.9/32\"]\nwait_ms = 400\nreject_fail = true\n",
+         \n[policy]\ntrusted_networks = [\"127.0.0.9/32\"]\ngreeting_wait_ms = 0\nrules_wait_ms = 100\n\n[policy.spf]\nwait_ms = 400\nreject_fail = true\n",
         silent.local_addr().unwrap()
     ));
+    system.append_config(common::RULES_DRY);
     system.up();
 
     let refused = send(&system, "127.0.66.2", "x.example", "a@far.example");

@@ -1,38 +1,24 @@
 //! What the lists say of one client: asked for at connect, waited for at its first recipient.
 
 use super::Lists;
+use crate::found::Found;
 use crate::shard::Shard;
 use postring_dns::resolver::Resolved;
 use postring_dns::{Name, Rtype, record};
 use postring_policy::dnsbl::{Outcome, Reputation};
 use postring_transport::dns::{Lookup, Resolver};
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 /// The check of one client. Owns 8 bytes if nothing was asked, and nothing is to be waited for.
 #[derive(Default)]
 pub(crate) struct Check {
-    found: Option<Rc<Found>>,
-}
-
-/// What the task finds, and the connection that waits for it.
-#[derive(Default)]
-struct Found {
-    reputation: OnceCell<Reputation>,
-    waker: Cell<Option<Waker>>,
-}
-
-impl Found {
-    /// Once only.
-    fn set(&self, reputation: Reputation) {
-        let _ = self.reputation.set(reputation);
-        self.waker.take().into_iter().for_each(Waker::wake);
-    }
+    found: Option<Rc<Found<Reputation>>>,
 }
 
 impl Check {
@@ -41,7 +27,7 @@ impl Check {
     pub(crate) fn begin(shard: &Rc<Shard>, client: IpAddr) -> Self {
         let lists = shard.lists();
         let config = shard.config();
-        if lists.lists.is_empty() || config.policy.is_exempt(client) {
+        if lists.lists.is_empty() || config.policy.is_trusted(client) {
             return Self::default();
         }
         let mut questions: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
@@ -83,21 +69,12 @@ impl Check {
 
     /// What the lists say, once they have said it or their time is over.
     pub(crate) async fn reputation(&self) -> Option<&Reputation> {
-        let found = self.found.as_ref()?;
-        poll_fn(|cx| {
-            if found.reputation.get().is_none() {
-                found.waker.set(Some(cx.waker().clone()));
-                return Poll::Pending;
-            }
-            Poll::Ready(())
-        })
-        .await;
-        found.reputation.get()
+        self.found.as_ref()?.wait().await
     }
 
     /// What the lists have said so far: all, once [`Self::reputation`] was waited for.
     pub(crate) fn known(&self) -> Option<&Reputation> {
-        self.found.as_ref()?.reputation.get()
+        self.found.as_ref()?.get()
     }
 }
 

@@ -25,6 +25,6 @@ pub use config::{DnsConfig, HostConfig, RateLimitConfig, ResolverMode, ServersCo
 pub use once::{ask_once, with_resolver};
 pub use outside::Trace;
 pub use replies::{Beyond, Replies, Request};
-pub use resolver::{Lookup, Resolver, confirmed_name};
+pub use resolver::{Lookup, Resolver, ReverseName, reverse_name};
 pub use server::DnsServer;
 pub use ttl::TtlConfig;

@@ -320,21 +320,41 @@ fn join(before: Option<Answer>, mut answer: Answer) -> Answer {
     answer
 }
 
-/// The name of an address, if one of the names its PTR record gives leads back to it (Postfix and the Received field call that the client's
-/// verified name; RFC 8601 section 2.7.3 `iprev`).
-pub async fn confirmed_name(resolver: Resolver, client: IpAddr) -> Option<String> {
+/// What the DNS says an address is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReverseName {
+    /// One of the names its PTR record gives leads back to it: the client's verified name (RFC 8601 section 2.7.3 `iprev`).
+    Confirmed(Box<str>),
+    /// It has names, and none of them leads back.
+    Unconfirmed,
+    /// It has no name.
+    Missing,
+    /// Nobody could say.
+    Unknown,
+}
+
+/// Looks up what an address is called, and whether that leads back to it.
+pub async fn reverse_name(resolver: Resolver, client: IpAddr) -> ReverseName {
     let client = client.to_canonical();
     let reverse = resolver.lookup(&postring_dns::name::reverse(client), Rtype::PTR).await;
+    let mut found = if reverse.is_failure() { ReverseName::Unknown } else { ReverseName::Missing };
     for rdata in reverse.rdata(Rtype::PTR).take(REVERSE_NAMES_MAX) {
         let Ok(name) = Name::from_wire(rdata) else { continue };
         let rtype = if client.is_ipv4() { Rtype::A } else { Rtype::AAAA };
         let forward = resolver.lookup(&name, rtype).await;
+        if forward.is_failure() {
+            found = ReverseName::Unknown;
+            continue;
+        }
         if forward.rcode() == Rcode::NOERROR && forward.rdata(rtype).any(|rdata| address(rdata) == Some(client)) {
             let text = name.to_string();
-            return Some(text.trim_end_matches('.').to_owned());
+            return ReverseName::Confirmed(text.trim_end_matches('.').into());
+        }
+        if found == ReverseName::Missing {
+            found = ReverseName::Unconfirmed;
         }
     }
-    None
+    found
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use crate::config::Config;
 use crate::plan::Plan;
 use postring_control::stats::StatsReader;
 use postring_control::{
-    Access, Counter, Endpoint, FromChild, Gauge, Launch, ListCount, ListenerSpec, Role, StatsPage, ToChild, User, socket,
+    Access, Counter, Endpoint, FromChild, Gauge, Launch, ListCount, ListenerSpec, Role, RuleCount, StatsPage, ToChild, User,
+    socket,
 };
 use postring_edge::config::{EdgeLaunch, TlsMaterial};
+use postring_policy::Rule;
 use postring_ring::{Doorbell, DoorbellButton};
 use postring_store::SendLaunch;
 use std::collections::BTreeMap;
@@ -498,8 +500,21 @@ impl Children {
                 counts.into()
             })
             .collect();
+        let rules: Vec<serde_json::Value> = Rule::ALL
+            .iter()
+            .map(|rule| {
+                let mut counts = serde_json::Map::new();
+                counts.insert("rule".to_owned(), rule.name().into());
+                for count in RuleCount::ALL {
+                    let sum: u64 = self.shards().map(|(_, stats)| stats.rule(rule.index(), *count)).sum();
+                    counts.insert(count.name().to_owned(), sum.into());
+                }
+                counts.into()
+            })
+            .collect();
         serde_json::json!({
             "dnsbl": lists,
+            "rules": rules,
             "ready": self.all_ready(),
             "plan": { "edge": plan.edge, "scan": plan.scan, "store": plan.store, "send": plan.send },
             "roles": roles,
@@ -523,15 +538,27 @@ impl Children {
         for gauge in Gauge::ALL {
             family(gauge.name(), gauge.help(), "gauge", &|stats| stats.gauge(*gauge));
         }
-        for count in ListCount::ALL {
-            let (name, help) = (count.name(), count.help());
+        // What is counted of each of several things, in each edge shard.
+        let mut each = |name: &str, help: &str, label: &str, things: &[&str], value: &dyn Fn(&StatsReader, usize) -> u64| {
             let _ = writeln!(text, "# HELP postring_{name} {help}\n# TYPE postring_{name} counter");
-            for (at, zone) in self.dnsbl_zones().into_iter().enumerate() {
+            for (at, thing) in things.iter().enumerate() {
                 for (endpoint, stats) in self.shards().filter(|(endpoint, _)| endpoint.role == Role::Edge) {
-                    let value = stats.list(at, *count);
-                    let _ = writeln!(text, "postring_{name}{{zone=\"{zone}\",shard=\"{}\"}} {value}", endpoint.shard);
+                    let _ = writeln!(
+                        text,
+                        "postring_{name}{{{label}=\"{thing}\",shard=\"{}\"}} {}",
+                        endpoint.shard,
+                        value(stats, at)
+                    );
                 }
             }
+        };
+        let zones = self.dnsbl_zones();
+        for count in ListCount::ALL {
+            each(count.name(), count.help(), "zone", &zones, &|stats, list| stats.list(list, *count));
+        }
+        let rules: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        for count in RuleCount::ALL {
+            each(count.name(), count.help(), "rule", &rules, &|stats, rule| stats.rule(rule, *count));
         }
         text
     }
