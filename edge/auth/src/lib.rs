@@ -7,6 +7,7 @@
 //! No I/O: what a check must know of others it asks of a [`Lookup`], which is the shard's resolver in the running program and a scenario file
 //! in tests. Every check is bounded by its RFC's limits, in questions and in octets, and all it reads is what strangers wrote.
 
+pub mod authres;
 pub mod dkim;
 mod lookup;
 pub mod results;

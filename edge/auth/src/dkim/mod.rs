@@ -11,12 +11,14 @@
 mod body;
 mod canonical;
 mod der;
-mod fields;
+pub(crate) mod fields;
 mod key;
+pub(crate) mod keys;
 mod problem;
-mod result;
-mod signature;
-mod tags;
+pub(crate) mod result;
+pub(crate) mod signature;
+pub(crate) mod signed;
+pub(crate) mod tags;
 mod verify;
 
 pub use body::{Body, fuzz_body};
@@ -26,4 +28,5 @@ pub use problem::Problem;
 pub use result::{Algorithm, Status, Verification};
 pub use signature::{Signature, fuzz_signature};
 pub use tags::{TagList, fuzz_tags};
+pub(crate) use verify::Signatures;
 pub use verify::verify;

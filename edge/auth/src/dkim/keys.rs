@@ -1,0 +1,79 @@
+//! The key records of all signatures of a message, each asked for once.
+
+use super::{Algorithm, Key, Problem};
+use crate::Lookup;
+use crate::together::together;
+use postring_dns::resolver::Resolved;
+use postring_dns::{Name, Rtype};
+
+/// Key records that are tried, of those at one selector.
+const KEYS_MAX: usize = 4;
+
+/// What was answered for the names of keys.
+pub(crate) struct Keys<'n> {
+    names: Vec<&'n Name>,
+    answers: Vec<Resolved>,
+}
+
+impl<'n> Keys<'n> {
+    /// Asks for the records at all names, at the same time, one question for each that is different.
+    pub async fn ask(lookup: &impl Lookup, wanted: impl Iterator<Item = &'n Name>) -> Self {
+        let mut names: Vec<&Name> = Vec::new();
+        for name in wanted {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let answers = together(names.iter().map(|name| lookup.lookup(name, Rtype::TXT))).await;
+        Self { names, answers }
+    }
+
+    /// Tries the keys at a name until one `verifies`, which may end it with a problem that no key can change. Those of another kind, and those
+    /// that are not `usable`, are passed over.
+    ///
+    /// # Errors
+    /// The first problem with a key, or that the signature is not of one that could be used.
+    pub fn judge(
+        &self,
+        name: &Name,
+        algorithm: Algorithm,
+        usable: impl Fn(&Key) -> Result<(), Problem>,
+        mut verifies: impl FnMut(&Key) -> Result<bool, Problem>,
+    ) -> Result<(), Problem> {
+        let answer = self.names.iter().zip(&self.answers).find(|(asked, _)| **asked == name).map(|(_, answer)| answer);
+        //= RFC 6376 section 6.1.2
+        //# If the query for the public key fails to respond, the Verifier MAY seek a later verification attempt by returning TEMPFAIL
+        let answer = answer.filter(|answer| !answer.is_failure()).ok_or(Problem::KeyNotAnswered)?;
+        //= RFC 6376 section 6.1.2
+        //# If the query for the public key returns multiple key records, the Verifier can choose one of the key records or may cycle
+        //# through the key records, performing the remainder of these steps on each record at the discretion of the implementer.
+        let mut worst = Problem::NoKey;
+        for rdata in answer.rdata(Rtype::TXT).take(KEYS_MAX) {
+            let key = match read(rdata, algorithm).and_then(|key| usable(&key).map(|()| key)) {
+                Ok(key) => key,
+                Err(problem) => {
+                    if worst == Problem::NoKey {
+                        worst = problem;
+                    }
+                    continue;
+                }
+            };
+            if verifies(&key)? {
+                return Ok(());
+            }
+            worst = Problem::Signature;
+        }
+        Err(worst)
+    }
+}
+
+fn read(rdata: &[u8], algorithm: Algorithm) -> Result<Key, Problem> {
+    let key = Key::parse(&postring_dns::record::text(rdata))?;
+    if key.fits(algorithm) {
+        return Ok(key);
+    }
+    Err(Problem::KeyNotFor(match algorithm {
+        Algorithm::RsaSha256 => "RSA (k= of its record)",
+        Algorithm::Ed25519Sha256 => "Ed25519 (k= of its record)",
+    }))
+}
