@@ -75,7 +75,7 @@ pub struct Verification {
 
 impl Verification {
     /// One that belongs to no signature.
-    pub(super) const fn of_message(problem: Problem) -> Self {
+    pub(crate) const fn of_message(problem: Problem) -> Self {
         let problem = Some(problem);
         Self { problem, testing: false, domain: None, selector: None, identity: None, algorithm: None, signature: None }
     }
