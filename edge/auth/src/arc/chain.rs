@@ -21,7 +21,9 @@ impl Status {
     /// `cv=` of a seal.
     #[must_use]
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
-        [Self::None, Self::Pass, Self::Fail].into_iter().find(|status| value.eq_ignore_ascii_case(status.name().as_bytes()))
+        //= RFC 6376 section 3.2
+        //# Values MUST be processed as case sensitive unless the specific tag description of semantics specifies case insensitivity.
+        [Self::None, Self::Pass, Self::Fail].into_iter().find(|status| value == status.name().as_bytes())
     }
 
     const fn name(self) -> &'static str {
@@ -77,7 +79,7 @@ impl<'a> Chain<'a> {
 
     /// The Chain Validation Status.
     ///
-    /// There is none for errors that may pass, also if the DNS does not answer:
+    /// There is none for errors that may pass, not even if the DNS does not answer.
     #[must_use]
     pub const fn status(&self) -> Status {
         //= RFC 8617 section 5.2.1
