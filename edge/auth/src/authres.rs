@@ -96,9 +96,8 @@ impl MethodResult<'_> {
 #[must_use]
 pub fn claims_to_be(value: &[u8], host: &str) -> bool {
     //= RFC 8601 section 5
-    //# any MTA conforming to this specification MUST delete any discovered instance of this header field that claims, by virtue of
-    //# its authentication service identifier, to have been added within its trust boundary but that did not come directly from
-    //# another trusted MTA.
+    //# MUST delete any discovered instance of this header field that claims, by virtue of its authentication service identifier, to
+    //# have been added within its trust boundary but that did not come directly from another trusted MTA.
     let mut reader = Reader { rest: value };
     let Some(id) = reader.authserv_id() else { return true };
     let strange = |byte: u8| !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-._`{|}~^".contains(&byte);

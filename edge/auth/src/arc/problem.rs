@@ -48,6 +48,8 @@ pub enum Problem {
     Reported(u8),
     /// `cv=` is not what it must be: `none` in the first seal, `pass` in the others.
     Status(u8),
+    /// Its selectors have so many keys that more would have to be tried than may be for a chain.
+    TooManyKeys,
     /// The newest message signature, or a seal, does not count.
     Signature(Kind, u8, dkim::Problem),
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Problem {
             Self::Reported(instance) => write!(f, "seal {instance} says that the chain failed before it (cv=fail)"),
             Self::Status(1) => f.write_str("the cv= of seal 1 is not none"),
             Self::Status(instance) => write!(f, "the cv= of seal {instance} is not pass"),
+            Self::TooManyKeys => f.write_str("its selectors have more keys than are tried"),
             Self::Signature(kind, instance, problem) => write!(f, "{} {instance}: {problem}", kind.name()),
         }
     }

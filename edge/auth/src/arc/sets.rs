@@ -13,16 +13,20 @@ pub(super) const INSTANCES_MAX: u8 = 50;
 /// The fields of a set that were found; the first one of each kind.
 #[derive(Debug, Default)]
 pub(super) struct Found<'a> {
-    /// Places of the fields, by kind.
+    /// Place of the field, and what stands behind its instance.
     pub results: Option<(usize, &'a [u8])>,
+    /// Place of the field, and its tags.
     pub message_signature: Option<(usize, TagList<'a>)>,
+    /// Place of the field, and its tags.
     pub seal: Option<(usize, TagList<'a>)>,
 }
 
 /// The fields of all sets by their instance, and the first thing wrong with them.
 #[derive(Debug, Default)]
 pub(super) struct Sets<'a> {
+    /// From 1 to 50, not all of them.
     pub by_instance: BTreeMap<u8, Found<'a>>,
+    /// Why they are no chain.
     pub problem: Option<Problem>,
 }
 

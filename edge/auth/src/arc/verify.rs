@@ -89,7 +89,7 @@ impl<'a> Draft<'a> {
     pub fn judge(&self, signed: &mut Signed<'_>, keys: &Keys<'_>) -> Chain<'a> {
         let mut chain = self.chain.clone();
         let Some(newest) = self.links.last() else { return chain };
-        let mut judge = Judge { keys, operations: OPERATIONS_MAX };
+        let mut judge = Judge { keys, operations: OPERATIONS_MAX, exhausted: false };
         let mut oldest_pass = 0;
         for link in self.links.iter().rev() {
             let judged = judge.message_signature(signed, link);
@@ -118,7 +118,8 @@ impl<'a> Draft<'a> {
             let judged = judge.seal(link, &sealed);
             note(&mut chain, link.instance, Kind::Seal, judged);
             if let Err(problem) = judged {
-                chain.problem = Some(Problem::Signature(Kind::Seal, link.instance, problem));
+                let of_seal = Problem::Signature(Kind::Seal, link.instance, problem);
+                chain.problem = Some(if judge.exhausted { Problem::TooManyKeys } else { of_seal });
                 return chain;
             }
         }
@@ -159,7 +160,10 @@ impl<'a> Link<'a> {
 /// Tries keys, as long as a chain may.
 struct Judge<'k> {
     keys: &'k Keys<'k>,
+    /// That may be done yet.
     operations: usize,
+    /// One more would have been needed; then no seal can be good.
+    exhausted: bool,
 }
 
 impl Judge<'_> {
@@ -176,8 +180,9 @@ impl Judge<'_> {
 
     fn judge(&mut self, name: &Name, algorithm: dkim::Algorithm, fields: &[u8], data: &[u8]) -> Result<(), dkim::Problem> {
         let verifies = |key: &Key| {
-            self.operations = self.operations.checked_sub(1).ok_or(dkim::Problem::Signature)?;
-            Ok(key.verifies(fields, data))
+            self.exhausted = self.operations == 0;
+            self.operations = self.operations.saturating_sub(1);
+            Ok(!self.exhausted && key.verifies(fields, data))
         };
         // `t=s` of a key is about DKIM's i=, which ARC has not; `t=y` asks for no other treatment than that of a chain that fails.
         self.keys.judge(name, algorithm, |_| Ok(()), verifies)
