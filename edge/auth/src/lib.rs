@@ -2,14 +2,18 @@
 //!
 //! ```text
 //!   client, HELO, MAIL FROM ─> spf   ─┐
-//!   the message itself ──────> dkim  ─┴─> Authentication-Results
+//!   the message itself ──────> dkim  ─┼─> Authentication-Results
+//!   who handled it before ───> arc   ─┘
 //! ```
 //! No I/O: what a check must know of others it asks of a [`Lookup`], which is the shard's resolver in the running program and a scenario file
 //! in tests. Every check is bounded by its RFC's limits, in questions and in octets, and all it reads is what strangers wrote.
 
+pub mod arc;
+pub mod authres;
 pub mod dkim;
 mod lookup;
 pub mod results;
+pub mod signatures;
 pub mod spf;
 mod together;
 

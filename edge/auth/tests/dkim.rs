@@ -15,45 +15,11 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-use postring_auth::Lookup;
+mod common;
+
+use common::{World, unescaped};
 use postring_auth::dkim::{Verification, verify};
-use postring_dns::record::Record;
-use postring_dns::resolver::{Answer, Resolved};
-use postring_dns::{Name, Rcode, Rtype};
-use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-#[derive(Clone, Default)]
-struct World {
-    /// By name; none: nobody answers.
-    texts: BTreeMap<String, Option<Vec<String>>>,
-    questions: Cell<usize>,
-}
-
-impl Lookup for World {
-    async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
-        assert_eq!(rtype, Rtype::TXT);
-        self.questions.set(self.questions.get() + 1);
-        // Not at once, so that the others are asked before.
-        futures_lite::future::yield_now().await;
-        match self.texts.get(&name.to_string()) {
-            None => Resolved::new(name, rtype, &Answer { rcode: Rcode::NXDOMAIN, ..Answer::failure(60) }),
-            Some(None) => Resolved::failure(name, rtype),
-            Some(Some(texts)) => {
-                let record = |text: &String| Record { name: name.clone(), rtype, ttl: 60, rdata: rdata(text) };
-                let records = texts.iter().map(record).collect();
-                Resolved::new(name, rtype, &Answer { rcode: Rcode::NOERROR, records, ..Answer::failure(60) })
-            }
-        }
-    }
-}
-
-/// Strings of at most 255 octets.
-fn rdata(text: &str) -> Box<[u8]> {
-    let string = |string: &[u8]| [&[u8::try_from(string.len()).unwrap()], string].concat();
-    text.as_bytes().chunks(255).flat_map(string).collect()
-}
 
 #[derive(Clone, Default)]
 struct Case {
@@ -72,17 +38,8 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn unescaped(text: &str) -> String {
-    text.replace("\\r", "\r").replace("\\n", "\n").replace("\\t", "\t").replace("\\s", " ")
-}
-
 fn keys() -> World {
-    let mut world = World::default();
-    for line in read("keys.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let (name, text) = line.split_once(" = ").unwrap();
-        world.texts.insert(format!("{name}."), Some(vec![text.to_owned()]));
-    }
-    world
+    World::read(&read("keys.txt"))
 }
 
 fn message(name: &str) -> Vec<u8> {
@@ -103,13 +60,7 @@ impl Case {
             }
             "before" => self.message = [unescaped(rest).as_bytes(), &self.message].concat(),
             "behind" => self.message.extend_from_slice(unescaped(rest).as_bytes()),
-            "txt" | "only" => {
-                let (name, text) = rest.split_once(" =").unwrap();
-                let texts = self.world.texts.entry(format!("{name}.")).or_default();
-                let before = texts.take().filter(|_| word == "txt").unwrap_or_default();
-                *texts = Some([before, vec![text.trim_start().to_owned()]].concat());
-            }
-            "fail" => drop(self.world.texts.insert(format!("{rest}."), None)),
+            "txt" | "only" | "fail" => self.world.obey(word, rest),
             "=" => self.expected.push(rest.to_owned()),
             _ => panic!("{word:?} is no word of a scenario"),
         }

@@ -8,7 +8,9 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 5] = [
+    let entries: [(&str, Entry); 7] = [
+        ("arc_sets", postring_auth::arc::fuzz_sets),
+        ("authres", postring_auth::authres::fuzz_results),
         ("dkim_body", postring_auth::dkim::fuzz_body),
         ("dkim_key", postring_auth::dkim::fuzz_key),
         ("dkim_signature", postring_auth::dkim::fuzz_signature),

@@ -2,8 +2,9 @@
 
 use crate::shard::Shard;
 use memchr::memmem;
-use postring_auth::dkim::{Problem, Status, Verification, Verifier};
-use postring_auth::together;
+use postring_auth::dkim::{Problem, Status, Verification};
+use postring_auth::signatures::Verifier;
+use postring_auth::{arc, together};
 use postring_control::Counter;
 use postring_dns::Rtype;
 use postring_dns::resolver::Resolved;
@@ -16,6 +17,15 @@ use std::time::Duration;
 
 /// A header that is longer is not waited for: its signatures are not looked at.
 const HEADER_BYTES_MAX: usize = 512 * 1024;
+
+/// What the signatures of a message are worth.
+#[derive(Default)]
+pub(crate) struct Signatures {
+    /// Those of DKIM; empty if nothing was checked.
+    pub(crate) dkim: Vec<Verification>,
+    /// The `resinfo` of the chain (RFC 8617), if there is one.
+    pub(crate) arc: Option<String>,
+}
 
 /// The check of one message's content.
 #[derive(Default)]
@@ -73,21 +83,22 @@ impl ContentCheck {
         *self = Self::Body(Box::new(Begun { verifier, header_bytes, taken: header_bytes }));
     }
 
-    /// What the signatures of the message in the slot are worth; empty if nothing was checked. Waits for keys that are not there yet, at most
+    /// What the signatures of the message in the slot are worth. Waits for keys that are not there yet, at most
     /// `policy.dkim.wait_ms`.
-    pub(crate) async fn judge(&mut self, shard: &Rc<Shard>, slot: &Slot, content_bytes: usize) -> Vec<Verification> {
+    pub(crate) async fn judge(&mut self, shard: &Rc<Shard>, slot: &Slot, content_bytes: usize) -> Signatures {
         if let Self::Header(_) = self {
             // A message that is all header.
             let arena = shard.arena();
             self.begin(shard, content(arena.bytes(slot), content_bytes), content_bytes);
         }
-        let Self::Body(begun) = std::mem::take(self) else { return Vec::new() };
+        let Self::Body(begun) = std::mem::take(self) else { return Signatures::default() };
         let answers = answers(shard, &begun.verifier).await;
         let arena = shard.arena();
         let header = content(arena.bytes(slot), begun.header_bytes);
-        let results = begun.verifier.finish(header, &answers);
-        shard.stats().add(counter(&results), 1);
-        results
+        let (dkim, chain) = begun.verifier.finish(header, &answers);
+        shard.stats().add(counter(&dkim), 1);
+        let arc = (chain.status() != arc::Status::None).then(|| chain.to_string());
+        Signatures { dkim, arc }
     }
 }
 

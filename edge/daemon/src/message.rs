@@ -1,7 +1,7 @@
 //! A message from its last dot to its reply: trace fields, scan, policy, store.
 
+use crate::content::Signatures;
 use crate::shard::Shard;
-use postring_auth::dkim::Verification;
 use postring_auth::results::{self, AuthenticationResults, received_spf};
 use postring_auth::spf::{Session as SpfSession, Spf};
 use postring_control::{Counter, Endpoint, Role};
@@ -31,7 +31,7 @@ pub(crate) struct Checks<'a> {
     /// What the sender's domain says of the client, if it was asked.
     pub(crate) spf: Option<&'a Spf>,
     /// What the message's signatures are worth, if they were looked at.
-    pub(crate) signatures: &'a [Verification],
+    pub(crate) signatures: &'a Signatures,
 }
 
 /// Judges and stores the message in the slot; the receipt with its id, or the reply that refuses it. The slot is taken care of.
@@ -167,7 +167,7 @@ fn is_forged(shard: &Shard, session: &Session<Receipt>, name: &[u8], value: &[u8
 
 /// Writes the fields that tell what was found of the sender.
 fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, now: Now, out: &mut Vec<u8>) {
-    if checks.spf.is_none() && checks.signatures.is_empty() {
+    if checks.spf.is_none() && checks.signatures.dkim.is_empty() {
         return;
     }
     let asked = SpfSession {
@@ -182,7 +182,8 @@ fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, 
         field.spf(spf, &asked);
     }
     // Last: there may be more than there is room for.
-    checks.signatures.iter().for_each(|signature| field.result(signature));
+    checks.signatures.arc.iter().for_each(|chain| field.result(chain));
+    checks.signatures.dkim.iter().for_each(|signature| field.result(signature));
     field.finish();
     if let Some(spf) = checks.spf {
         received_spf(shard.hostname(), spf, &asked, out);
@@ -192,7 +193,7 @@ fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, 
 /// What was found of client and sender is worth.
 fn symbols<'a>(policy: &PolicyConfig, checks: Checks<'a>) -> SmallVec<[Symbol<'a>; 4]> {
     let spf = checks.spf.and_then(|spf| policy.spf.symbol(spf.result.name(), &spf.domain));
-    let results = checks.signatures.iter();
+    let results = checks.signatures.dkim.iter();
     let dkim = policy.dkim.symbol(results.map(|result| (result.status().name(), result.domain.as_deref().unwrap_or_default())));
     let rules = checks.rules.iter().filter_map(|rule| policy.rules.symbol(*rule));
     rules.chain(spf).chain(dkim).collect()

@@ -12,7 +12,7 @@ pub enum Canonicalization {
 impl Canonicalization {
     /// Header's and body's of a `c=` tag (RFC 6376 section 3.5); what is not said of the body is simple.
     #[must_use]
-    pub(super) fn pair(value: &[u8]) -> Option<(Self, Self)> {
+    pub(crate) fn pair(value: &[u8]) -> Option<(Self, Self)> {
         let mut parts = value.split(|byte| *byte == b'/').map(Self::parse);
         let header = parts.next()??;
         let body = parts.next().unwrap_or(Some(Self::Simple))?;
@@ -32,7 +32,7 @@ impl Canonicalization {
 /// the last line end.
 ///
 /// Cost: the octets are copied once, the hash needs them in one piece.
-pub(super) fn write_field(form: Canonicalization, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_field(form: Canonicalization, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     match form {
         Canonicalization::Simple => {
             out.extend_from_slice(name);

@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 
 /// The hash of a body, or of its beginning.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BodyHash {
+pub(crate) struct BodyHash {
     /// SHA-256; `None` if the body ended before.
     pub hash: Option<[u8; HASH_BYTES]>,
     /// All octets of the canonical form.
@@ -18,7 +18,7 @@ pub(super) struct BodyHash {
 ///
 /// Cost: one pass for each of the two forms that is asked for; a length more costs a copy of the hash's state.
 #[derive(Debug, Default)]
-pub(super) struct BodyHashes {
+pub(crate) struct BodyHashes {
     forms: Vec<Form>,
 }
 
@@ -57,6 +57,17 @@ impl BodyHashes {
             form.hashed.wanted.push((length, None));
             form.hashed.keep();
         }
+    }
+
+    /// Takes a whole body.
+    pub fn put_whole(&mut self, body: &[u8]) {
+        self.put(body);
+        self.finish();
+    }
+
+    /// True if no hash is asked for.
+    pub const fn is_empty(&self) -> bool {
+        self.forms.is_empty()
     }
 
     /// Takes the next octets of the body.

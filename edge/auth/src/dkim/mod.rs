@@ -11,14 +11,15 @@
 mod body;
 mod canonical;
 mod der;
-mod fields;
-mod hashes;
+pub(crate) mod fields;
+pub(crate) mod hashes;
 mod key;
+pub(crate) mod keys;
 mod problem;
-mod result;
-mod signature;
-mod tags;
-mod verifier;
+pub(crate) mod result;
+pub(crate) mod signature;
+pub(crate) mod signed;
+pub(crate) mod tags;
 mod verify;
 
 pub use body::{Body, fuzz_body};
@@ -28,4 +29,5 @@ pub use problem::Problem;
 pub use result::{Algorithm, Status, Verification};
 pub use signature::{Signature, fuzz_signature};
 pub use tags::{TagList, fuzz_tags};
-pub use verifier::{Verifier, verify};
+pub(crate) use verify::Signatures;
+pub use verify::verify;

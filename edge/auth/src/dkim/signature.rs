@@ -12,7 +12,7 @@ const CLOCK_ALLOWANCE: u64 = 300;
 const NAMES_MAX: usize = 10_000;
 
 /// Octets of a SHA-256 hash.
-pub(super) const HASH_BYTES: usize = 32;
+pub(crate) const HASH_BYTES: usize = 32;
 
 /// A signature whose tags are right.
 #[derive(Debug)]
@@ -51,12 +51,20 @@ impl<'a> Signature<'a> {
     /// # Errors
     /// The first problem with it.
     pub fn parse(list: &TagList<'a>) -> Result<Self, Problem> {
-        let must = |tag: &'static str| list.get(tag).ok_or(Problem::Missing(tag));
         //= RFC 6376 section 6.1.1
         //# Implementers MUST meticulously validate the format and values in the DKIM-Signature header field
-        if must("v")? != b"1" {
+        if list.get("v").ok_or(Problem::Missing("v"))? != b"1" {
             return Err(Problem::Unknown("version v="));
         }
+        Self::parse_unversioned(list, list.get("i"))
+    }
+
+    /// The same without a version; `identity` is the `i=` of DKIM, which other signatures of this form do not have (RFC 8617 section 4.1.2).
+    ///
+    /// # Errors
+    /// The first problem with it.
+    pub(crate) fn parse_unversioned(list: &TagList<'a>, identity: Option<&[u8]>) -> Result<Self, Problem> {
+        let must = |tag: &'static str| list.get(tag).ok_or(Problem::Missing(tag));
         let algorithm = algorithm(must("a")?)?;
         let data = base64(must("b")?).filter(|data| !data.is_empty()).ok_or(Problem::Value("b", "is not base64"))?;
         let body_hash = base64(must("bh")?).ok_or(Problem::Value("bh", "is not base64"))?;
@@ -65,16 +73,15 @@ impl<'a> Signature<'a> {
             Canonicalization::pair(list.get("c").unwrap_or(b"simple/simple")).ok_or(Problem::Unknown("canonicalization c="))?;
         let domain = domain_text(must("d")?).ok_or(Problem::Value("d", "is not a domain name"))?;
         let selector = domain_text(must("s")?).ok_or(Problem::Value("s", "is not a selector"))?;
-        let key_name = Name::absolute(&format!("{selector}._domainkey.{domain}"))
-            .map_err(|_| Problem::Value("s", "and d= are too long for a domain name"))?;
+        let key_name = key_name(selector, domain)?;
         //= RFC 6376 section 3.5, q=
         //# If there are multiple query mechanisms listed, the choice of query mechanism MUST NOT change the interpretation
         if !list.get("q").is_none_or(|q| items(q).any(|method| method.eq_ignore_ascii_case(b"dns/txt"))) {
             return Err(Problem::Unknown("query method q="));
         }
         let fields = fields(must("h")?)?;
-        let identity = match list.get("i") {
-            Some(value) => identity(value).ok_or(Problem::Value("i", "is not an identity"))?,
+        let identity = match identity {
+            Some(value) => decoded_identity(value).ok_or(Problem::Value("i", "is not an identity"))?,
             None => format!("@{domain}"),
         };
         //= RFC 6376 section 3.5, i=
@@ -102,10 +109,7 @@ impl<'a> Signature<'a> {
         if self.expiry.is_some_and(|expiry| expiry.saturating_add(CLOCK_ALLOWANCE) < now) {
             return Err(Problem::Expired);
         }
-        if self.time.is_some_and(|time| time > now.saturating_add(CLOCK_ALLOWANCE)) {
-            return Err(Problem::Future);
-        }
-        Ok(())
+        check_not_future(self.time, now)
     }
 
     /// True if the identity's domain is that of the signature, not one below.
@@ -115,7 +119,18 @@ impl<'a> Signature<'a> {
     }
 }
 
-fn algorithm(value: &[u8]) -> Result<Algorithm, Problem> {
+/// [`Problem::Future`] if the time of a signature is to come.
+pub(crate) fn check_not_future(time: Option<u64>, now: u64) -> Result<(), Problem> {
+    if time.is_some_and(|time| time > now.saturating_add(CLOCK_ALLOWANCE)) { Err(Problem::Future) } else { Ok(()) }
+}
+
+/// Where a key is.
+pub(crate) fn key_name(selector: &str, domain: &str) -> Result<Name, Problem> {
+    Name::absolute(&format!("{selector}._domainkey.{domain}"))
+        .map_err(|_| Problem::Value("s", "and d= are too long for a domain name"))
+}
+
+pub(crate) fn algorithm(value: &[u8]) -> Result<Algorithm, Problem> {
     //= RFC 8301 section 3.1
     //# rsa-sha1 MUST NOT be used for signing or verifying.
     match value {
@@ -127,7 +142,7 @@ fn algorithm(value: &[u8]) -> Result<Algorithm, Problem> {
 }
 
 /// A domain or selector: labels of letters, digits, hyphens and, as many have them, underscores.
-pub(super) fn domain_text(value: &[u8]) -> Option<&str> {
+pub(crate) fn domain_text(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -153,7 +168,7 @@ fn fields(value: &[u8]) -> Result<Vec<&[u8]>, Problem> {
 }
 
 /// `dkim-quoted-printable` (RFC 6376 section 2.11), which must have an `@`.
-fn identity(value: &[u8]) -> Option<String> {
+fn decoded_identity(value: &[u8]) -> Option<String> {
     let mut out = Vec::with_capacity(value.len());
     let mut bytes = value.iter().copied().filter(|byte| !is_space(*byte));
     while let Some(byte) = bytes.next() {
@@ -180,7 +195,7 @@ fn is_within(name: &str, zone: &str) -> bool {
 }
 
 /// A tag of digits. A number beyond 64 bits is the largest one: no body and no time reaches either.
-fn number(list: &TagList<'_>, tag: &'static str, digits_max: usize) -> Result<Option<u64>, Problem> {
+pub(crate) fn number(list: &TagList<'_>, tag: &'static str, digits_max: usize) -> Result<Option<u64>, Problem> {
     let Some(value) = list.get(tag) else { return Ok(None) };
     if !(1..=digits_max).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
         return Err(Problem::Value(tag, "is not a number"));

@@ -65,12 +65,12 @@ impl<'a> TagList<'a> {
 }
 
 /// White space of a folded field.
-pub(super) fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// Without the white space around.
-pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text
         && is_space(*first)
     {
@@ -85,12 +85,12 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// The items of a list with colons between, without the white space around them.
-pub(super) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b':').map(trim)
 }
 
 /// The octets of a base64 value, white space within left out; missing padding is forgiven.
-pub(super) fn base64(value: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn base64(value: &[u8]) -> Option<Vec<u8>> {
     use base64::Engine;
     use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
     const LENIENT: GeneralPurpose = GeneralPurpose::new(

@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub fn run(question: &DkimQuestion, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
-    let message = with_crlf(read(&question.file)?);
+    let message = read(&question.file)?;
     let config = load();
     // Without a configuration nobody knows a better name for who has checked (RFC 8601 section 2.5).
     let hostname = config.as_ref().map_or_else(|_| "localhost".to_owned(), |config| config.server.hostname.clone());
     let config = servers(question.resolver, || config);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = now();
     let results = check(&config, async |lookup| verify(lookup, &message, now).await)?;
     if question.json {
         print_json(&Value::Array(results.iter().map(as_json).collect()))?;
@@ -32,7 +32,8 @@ pub fn run(question: &DkimQuestion, load: impl FnOnce() -> Result<Config, String
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, String> {
+/// A message of a file, or of standard input.
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, String> {
     let mut message = Vec::new();
     let read = if file == Path::new("-") {
         std::io::stdin().lock().read_to_end(&mut message)
@@ -40,7 +41,12 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
         std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut message))
     };
     read.map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(message)
+    Ok(with_crlf(message))
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The line ends that were signed: a message whose first line ends in a lone LF was stored with such.
