@@ -10,13 +10,15 @@ pub struct Findings<'a> {
     pub lists: &'a Reputation,
     /// What the sender's domain says of the client, and what signatures are worth.
     pub sender: &'a [Symbol<'a>],
+    /// The message belongs into the Junk folder whatever its score, because the domain it shows wants that.
+    pub junk: bool,
 }
 
 impl<'a> Findings<'a> {
     /// True if there is nothing to be said.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lists.is_empty() && self.sender.is_empty()
+        self.lists.is_empty() && self.sender.is_empty() && !self.junk
     }
 
     /// The sum of the points.

@@ -4,6 +4,7 @@
 //! a scan that failed puts the message off (`451`), it never loses and never wrongly refuses it.
 
 pub mod dkim;
+pub mod dmarc;
 pub mod dnsbl;
 mod fields;
 mod findings;
@@ -12,6 +13,7 @@ pub mod rules;
 pub mod spf;
 
 pub use dkim::DkimConfig;
+pub use dmarc::{DmarcConfig, DmarcFound};
 pub use dnsbl::{Dnsbl, DnsblConfig, Reputation};
 pub use fields::{is_mark_field, mark_fields};
 pub use findings::Findings;
@@ -71,6 +73,8 @@ pub struct PolicyConfig {
     pub spf: SpfConfig,
     /// What a message's signatures are worth, a table `[policy.dkim]`, see below.
     pub dkim: DkimConfig,
+    /// What is done about mail that is not from the domain it shows, a table `[policy.dmarc]`, see below.
+    pub dmarc: DmarcConfig,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -102,6 +106,7 @@ impl Default for PolicyConfig {
             rules: RulesConfig::default(),
             spf: SpfConfig::default(),
             dkim: DkimConfig::default(),
+            dmarc: DmarcConfig::default(),
         }
     }
 }
@@ -142,7 +147,8 @@ impl PolicyConfig {
         }
         self.rules.check()?;
         self.spf.check()?;
-        self.dkim.check()
+        self.dkim.check()?;
+        self.dmarc.check()
     }
 
     fn check_dnsbl(&self) -> Result<(), String> {
@@ -196,6 +202,18 @@ impl PolicyConfig {
         Some(Reply::with_text(550, 7, 23, self.with_link(&text)))
     }
 
+    /// The refusal of a message that fails DMARC, if that is wanted.
+    #[must_use]
+    pub fn dmarc_refusal(&self, found: DmarcFound<'_>) -> Option<Reply> {
+        if self.dmarc.action(found) != dmarc::Action::Refuse {
+            return None;
+        }
+        let text = format!("This is not from {}, which asks to refuse such mail (DMARC)", found.author);
+        //= RFC 7372 section 3.3
+        //# X.7.26 Multiple authentication checks failed
+        Some(Reply::with_text(550, 7, 26, self.with_link(&text)))
+    }
+
     /// The refusal of a client's recipients for a rule that has hit, if the rule refuses.
     #[must_use]
     pub fn rule_refusal(&self, rule: Rule) -> Option<Reply> {
@@ -242,7 +260,7 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, findings:
         return Disposition::Refuse(refusal(config, "Message refused: it looks like spam"));
     }
     match score {
-        score if score >= config.junk_score => Disposition::Junk,
+        score if score >= config.junk_score || findings.junk => Disposition::Junk,
         score if score >= config.mark_score => Disposition::Mark,
         _ if !findings.lists.is_empty() && findings.lists.score() >= config.dnsbl_mark_score => Disposition::Mark,
         _ => Disposition::Accept,
@@ -262,7 +280,7 @@ mod tests {
 
     fn nothing() -> Findings<'static> {
         static NOTHING: std::sync::LazyLock<Reputation> = std::sync::LazyLock::new(Reputation::default);
-        Findings { lists: &NOTHING, sender: &[] }
+        Findings { lists: &NOTHING, sender: &[], junk: false }
     }
 
     fn judged(weight_milli: i32, outcome: Outcome) -> Disposition {

@@ -77,6 +77,16 @@ table! {
         DkimNone = "dkim_none_total",
         /// Messages whose keys the DNS could not give, or not in time.
         DkimTempError = "dkim_temperror_total",
+        /// Messages from the domain they show (DMARC).
+        DmarcPass = "dmarc_pass_total",
+        /// Messages that are not from the domain they show, which has a policy.
+        DmarcFail = "dmarc_fail_total",
+        /// Messages that show a domain without a policy, or none.
+        DmarcNone = "dmarc_none_total",
+        /// Messages whose policy the DNS could not give, or not in time.
+        DmarcTempError = "dmarc_temperror_total",
+        /// Messages whose From field or policy cannot be read.
+        DmarcPermError = "dmarc_permerror_total",
         /// Messages answered 250 at the last dot.
         MessagesAccepted = "messages_accepted_total",
         /// Messages answered 5xx at the last dot.

@@ -15,6 +15,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("[policy.dnsbl]", include_str!("../../../edge/policy/src/dnsbl/config.rs"), "pub struct DnsblConfig "),
     ("policy.rules", include_str!("../../../edge/policy/src/rules/mod.rs"), "pub struct RulesConfig "),
     ("policy.dkim", include_str!("../../../edge/policy/src/dkim.rs"), "pub struct DkimConfig "),
+    ("policy.dmarc", include_str!("../../../edge/policy/src/dmarc.rs"), "pub struct DmarcConfig "),
     ("policy.spf", include_str!("../../../edge/policy/src/spf.rs"), "pub struct SpfConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
