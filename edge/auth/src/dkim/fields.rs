@@ -10,7 +10,7 @@ const FIELDS_MAX: usize = 10_000;
 
 /// One field of a header.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     /// What stands before the colon.
     pub name: &'a [u8],
     /// All behind the colon, without the last line end.
@@ -19,7 +19,7 @@ pub(super) struct Field<'a> {
 
 /// A message in its parts.
 #[derive(Debug)]
-pub(super) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// From the top down.
     pub fields: Vec<Field<'a>>,
     /// All behind the empty line.

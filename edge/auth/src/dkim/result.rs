@@ -125,7 +125,7 @@ impl fmt::Display for Verification {
 }
 
 /// A token or an address as it is, anything else as a quoted-string (RFC 8601 section 2.2).
-fn write_value(value: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn write_value(value: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~@".contains(&byte);
     if !value.is_empty() && value.bytes().all(plain) {
         return f.write_str(value);

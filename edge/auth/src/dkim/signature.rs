@@ -127,7 +127,7 @@ fn algorithm(value: &[u8]) -> Result<Algorithm, Problem> {
 }
 
 /// A domain or selector: labels of letters, digits, hyphens and, as many have them, underscores.
-pub(super) fn domain_text(value: &[u8]) -> Option<&str> {
+pub(crate) fn domain_text(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
