@@ -2,16 +2,15 @@
 
 use super::arguments::DkimQuestion;
 use super::lookup::check;
+use super::message::message;
 use crate::config::Config;
 use crate::dns::{print_json, servers};
 use postring_auth::dkim::{Status, Verification, verify};
 use serde_json::{Value, json};
-use std::io::Read;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub fn run(question: &DkimQuestion, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
-    let message = with_crlf(read(&question.file)?);
+    let message = message(&question.file)?;
     let config = load();
     // Without a configuration nobody knows a better name for who has checked (RFC 8601 section 2.5).
     let hostname = config.as_ref().map_or_else(|_| "localhost".to_owned(), |config| config.server.hostname.clone());
@@ -32,36 +31,6 @@ pub fn run(question: &DkimQuestion, load: impl FnOnce() -> Result<Config, String
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let mut message = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut message)
-    } else {
-        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut message))
-    };
-    read.map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(message)
-}
-
-/// The line ends that were signed: a message whose first line ends in a lone LF was stored with such.
-fn with_crlf(message: Vec<u8>) -> Vec<u8> {
-    let first = message.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if first.ends_with(b"\r") {
-        return message;
-    }
-    let mut out = Vec::with_capacity(message.len() + message.len() / 32);
-    for line in message.split_inclusive(|byte| *byte == b'\n') {
-        match line.strip_suffix(b"\n") {
-            Some(line) => {
-                out.extend_from_slice(line);
-                out.extend_from_slice(b"\r\n");
-            }
-            None => out.extend_from_slice(line),
-        }
-    }
-    out
-}
-
 fn as_json(result: &Verification) -> Value {
     json!({
         "result": result.status().to_string(),
@@ -74,18 +43,4 @@ fn as_json(result: &Verification) -> Value {
         "signature": result.signature,
         "authentication_result": result.to_string(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_crlf;
-
-    #[test]
-    fn line_ends() {
-        for (stored, signed) in
-            [("a: b\n\nc", "a: b\r\n\r\nc"), ("a: b\r\n\r\nc\nd\r\n", "a: b\r\n\r\nc\nd\r\n"), ("", ""), ("a\rb\n", "a\rb\r\n")]
-        {
-            assert_eq!(with_crlf(stored.as_bytes().to_vec()), signed.as_bytes());
-        }
-    }
 }

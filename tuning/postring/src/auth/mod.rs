@@ -2,7 +2,10 @@
 
 mod arguments;
 mod dkim;
+mod dmarc;
 mod lookup;
+mod message;
+mod organization;
 mod spf;
 
 pub use arguments::AuthAction;
@@ -13,6 +16,8 @@ use crate::config::Config;
 pub fn run(action: &AuthAction, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
     match action {
         AuthAction::Dkim(question) => dkim::run(question, load),
+        AuthAction::Dmarc(question) => dmarc::run(question, load),
+        AuthAction::OrgDomain(question) => organization::run(question, load),
         AuthAction::Spf(question) => spf::run(question, load),
     }
 }
