@@ -142,5 +142,8 @@ mod tests {
 
         #[test]
         fn likely_text_is_harmless(text in "[ab<>@.,:;()\"\\\\ \\[\\]é]{0,40}") { fuzz_from(text.as_bytes()); }
+
+        #[test]
+        fn likely_addresses_are_harmless(text in "((g:)?(N |\"x\" |\\(c\\))?<?[a-c]@[a-c.ßé．]{1,4}>?[,;]?){1,3}") { fuzz_from(text.as_bytes()); }
     }
 }
