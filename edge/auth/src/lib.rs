@@ -1,9 +1,9 @@
 //! Who sent a mail, as far as the sender's domain says so: a module for each RFC.
 //!
 //! ```text
-//!   client, HELO, MAIL FROM ─> spf   ─┐
-//!   the message itself ──────> dkim  ─┼─> Authentication-Results
-//!   who handled it before ───> arc   ─┘
+//!   client, HELO, MAIL FROM ─> spf   ─┬─> dmarc ─┐
+//!   the message itself ──────> dkim  ─┤          ├─> Authentication-Results
+//!   who handled it before ───> arc   ─┴──────────┘
 //! ```
 //! No I/O: what a check must know of others it asks of a [`Lookup`], which is the shard's resolver in the running program and a scenario file
 //! in tests. Every check is bounded by its RFC's limits, in questions and in octets, and all it reads is what strangers wrote.
@@ -11,6 +11,7 @@
 pub mod arc;
 pub mod authres;
 pub mod dkim;
+pub mod dmarc;
 mod lookup;
 pub mod results;
 pub mod signatures;

@@ -8,13 +8,15 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 7] = [
+    let entries: [(&str, Entry); 9] = [
         ("arc_sets", postring_auth::arc::fuzz_sets),
         ("authres", postring_auth::authres::fuzz_results),
         ("dkim_body", postring_auth::dkim::fuzz_body),
         ("dkim_key", postring_auth::dkim::fuzz_key),
         ("dkim_signature", postring_auth::dkim::fuzz_signature),
         ("dkim_tags", postring_auth::dkim::fuzz_tags),
+        ("dmarc_from", postring_auth::dmarc::fuzz_from),
+        ("dmarc_record", postring_auth::dmarc::fuzz_record),
         ("spf_record", postring_auth::spf::fuzz_record),
     ];
     for (name, entry) in entries {

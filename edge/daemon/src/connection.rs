@@ -5,6 +5,7 @@
 //! message have state of their own while they last (one allocation each, about 1 KiB).
 
 use crate::content::ContentCheck;
+use crate::dmarc;
 use crate::dnsbl::Check;
 use crate::message;
 use crate::questions;
@@ -356,12 +357,15 @@ impl Connection {
     async fn submit(&mut self) {
         let Some(slot) = self.slot.take() else { return };
         let signatures = self.content.judge(&self.shard, &slot, self.decoded).await;
+        let spf = self.sender.spf().await;
+        let dmarc = dmarc::check(&self.shard, &signatures, spf).await;
         let checks = message::Checks {
             reverse_name: self.reverse.get(),
             lists: self.check.known(),
             rules: self.rules.hits(),
-            spf: self.sender.spf().await,
+            spf,
             signatures: &signatures,
+            dmarc: dmarc.as_ref(),
         };
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
         self.sender = SenderCheck::default();

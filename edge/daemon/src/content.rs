@@ -1,8 +1,10 @@
 //! The signatures of a message while it comes: their keys are asked for when its header is there, its body is hashed as it passes.
 
+use crate::dmarc;
 use crate::shard::Shard;
 use memchr::memmem;
 use postring_auth::dkim::{Problem, Status, Verification};
+use postring_auth::dmarc::{AuthorProblem, Domain, author};
 use postring_auth::signatures::Verifier;
 use postring_auth::{arc, together};
 use postring_control::Counter;
@@ -25,6 +27,10 @@ pub(crate) struct Signatures {
     pub(crate) dkim: Vec<Verification>,
     /// The `resinfo` of the chain (RFC 8617), if there is one.
     pub(crate) arc: Option<String>,
+    /// Whose domain the From field shows, or why none; `None` if nothing was checked.
+    pub(crate) author: Option<Result<Domain, AuthorProblem>>,
+    /// Somebody who is believed found the message authentic before.
+    pub(crate) vouched: bool,
 }
 
 /// The check of one message's content.
@@ -42,6 +48,7 @@ pub(crate) enum ContentCheck {
 /// A message whose header is known.
 pub(crate) struct Begun {
     verifier: Verifier,
+    author: Result<Domain, AuthorProblem>,
     /// Octets of the header, its empty line included.
     header_bytes: usize,
     /// Octets of the message that were looked at.
@@ -80,7 +87,11 @@ impl ContentCheck {
         for name in verifier.questions() {
             shard.resolver().prefetch(name, Rtype::TXT);
         }
-        *self = Self::Body(Box::new(Begun { verifier, header_bytes, taken: header_bytes }));
+        let author = author(header);
+        if let Ok(author) = &author {
+            dmarc::prefetch(shard, author);
+        }
+        *self = Self::Body(Box::new(Begun { verifier, author, header_bytes, taken: header_bytes }));
     }
 
     /// What the signatures of the message in the slot are worth. Waits for keys that are not there yet, at most
@@ -98,7 +109,8 @@ impl ContentCheck {
         let (dkim, chain) = begun.verifier.finish(header, &answers);
         shard.stats().add(counter(&dkim), 1);
         let arc = (chain.status() != arc::Status::None).then(|| chain.to_string());
-        Signatures { dkim, arc }
+        let vouched = begun.author.as_ref().is_ok_and(|author| dmarc::is_vouched(&shard.config().policy.dmarc, &chain, author));
+        Signatures { dkim, arc, author: Some(begun.author), vouched }
     }
 }
 

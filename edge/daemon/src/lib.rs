@@ -10,6 +10,7 @@
 //! - `connection`: one client, from accept to close
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
+//! - `dmarc`: whether a message is from the domain it shows
 //! - `rules`: what the rules say of client and sender
 //! - `sender`: what the sender's domain says of the client
 //! - `content`: what a message's signatures are worth
@@ -25,6 +26,7 @@ pub mod config;
 mod connection;
 mod content;
 mod cookies;
+mod dmarc;
 mod dnsbl;
 mod found;
 mod message;

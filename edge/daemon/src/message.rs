@@ -1,7 +1,9 @@
 //! A message from its last dot to its reply: trace fields, scan, policy, store.
 
 use crate::content::Signatures;
+use crate::dmarc;
 use crate::shard::Shard;
+use postring_auth::dmarc::Dmarc;
 use postring_auth::results::{self, AuthenticationResults, received_spf};
 use postring_auth::spf::{Session as SpfSession, Spf};
 use postring_control::{Counter, Endpoint, Role};
@@ -11,6 +13,7 @@ use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
 use postring_mail::verdict::{Symbol, VerdictView, VerdictWriter};
 use postring_mail::work::Kind;
 use postring_mail::{Now, Reply, slot};
+use postring_policy::dmarc::Action;
 use postring_policy::{Disposition, Findings, PolicyConfig, Reputation, Rule};
 use postring_ring::Slot;
 use postring_smtp::trace::{self, Received};
@@ -32,6 +35,8 @@ pub(crate) struct Checks<'a> {
     pub(crate) spf: Option<&'a Spf>,
     /// What the message's signatures are worth, if they were looked at.
     pub(crate) signatures: &'a Signatures,
+    /// Whether it is from the domain it shows, if that was asked.
+    pub(crate) dmarc: Option<&'a Dmarc>,
 }
 
 /// Judges and stores the message in the slot; the receipt with its id, or the reply that refuses it. The slot is taken care of.
@@ -75,9 +80,7 @@ fn prepare(
     if facts.received >= RECEIVED_FIELDS_MAX {
         return Err(replies::LOOP.clone());
     }
-    let refusal =
-        checks.spf.and_then(|spf| shard.config().policy.spf_refusal(spf.result.name(), &spf.domain, spf.explanation.as_deref()));
-    if let Some(reply) = refusal {
+    if let Some(reply) = refusal(&shard.config().policy, checks) {
         tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, "{reply}");
         return Err(reply);
     }
@@ -149,6 +152,12 @@ fn prepare(
     Ok((message_offset, writer.finish()))
 }
 
+/// The refusal of a message by what its sender's domains say, if one is wanted.
+fn refusal(policy: &PolicyConfig, checks: Checks<'_>) -> Option<Reply> {
+    let spf = checks.spf.and_then(|spf| policy.spf_refusal(spf.result.name(), &spf.domain, spf.explanation.as_deref()));
+    spf.or_else(|| policy.dmarc_refusal(dmarc::found(checks.dmarc?, checks.signatures)))
+}
+
 /// True for a field of a message that comes in which only we may have written: readers, filters and other servers of ours would believe it.
 fn is_forged(shard: &Shard, session: &Session<Receipt>, name: &[u8], value: &[u8]) -> bool {
     if session.config().protocol.is_submission() {
@@ -181,6 +190,7 @@ fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, 
     if let Some(spf) = checks.spf {
         field.spf(spf, &asked);
     }
+    checks.dmarc.iter().for_each(|dmarc| field.result(dmarc));
     // Last: there may be more than there is room for.
     checks.signatures.arc.iter().for_each(|chain| field.result(chain));
     checks.signatures.dkim.iter().for_each(|signature| field.result(signature));
@@ -196,7 +206,8 @@ fn symbols<'a>(policy: &PolicyConfig, checks: Checks<'a>) -> SmallVec<[Symbol<'a
     let results = checks.signatures.dkim.iter();
     let dkim = policy.dkim.symbol(results.map(|result| (result.status().name(), result.domain.as_deref().unwrap_or_default())));
     let rules = checks.rules.iter().filter_map(|rule| policy.rules.symbol(*rule));
-    rules.chain(spf).chain(dkim).collect()
+    let dmarc = checks.dmarc.and_then(|dmarc| policy.dmarc.symbol(dmarc::found(dmarc, checks.signatures)));
+    rules.chain(spf).chain(dkim).chain(dmarc).collect()
 }
 
 async fn judge_and_store(
@@ -211,7 +222,9 @@ async fn judge_and_store(
     let mut message_offset = message_offset;
     let nothing = Reputation::default();
     let sender = symbols(&config.policy, checks);
-    let findings = Findings { lists: checks.lists.unwrap_or(&nothing), sender: &sender };
+    let junk =
+        checks.dmarc.is_some_and(|dmarc| config.policy.dmarc.action(dmarc::found(dmarc, checks.signatures)) == Action::Junk);
+    let findings = Findings { lists: checks.lists.unwrap_or(&nothing), sender: &sender, junk };
     let scans = config.edge.scan && config.scan_workers > 0;
     if scans || !findings.is_empty() {
         let bytes = if scans { scan(shard, job).await } else { VerdictWriter::default().finish().to_vec() };

@@ -97,7 +97,7 @@ fn counter(result: SpfResult) -> Counter {
 }
 
 /// The shard's resolver, in process.
-struct OwnResolver(Resolver);
+pub(crate) struct OwnResolver(pub(crate) Resolver);
 
 impl Lookup for OwnResolver {
     async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {

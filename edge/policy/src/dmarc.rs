@@ -96,9 +96,12 @@ impl DmarcConfig {
         if !(100..=30_000).contains(&self.wait_ms) {
             return Err(format!("policy.dmarc.wait_ms = {}: give a number from 100 to 30000", self.wait_ms));
         }
-        let is_domain = |domain: &String| !domain.is_empty() && domain.bytes().all(|byte| byte.is_ascii_graphic()) && !domain.contains('@');
+        let is_domain =
+            |domain: &String| !domain.is_empty() && domain.bytes().all(|byte| byte.is_ascii_graphic()) && !domain.contains('@');
         if let Some(wrong) = self.trusted_sealers.iter().find(|domain| !is_domain(domain)) {
-            return Err(format!("policy.dmarc.trusted_sealers: {wrong:?} is no domain; give it as it stands in the d= of ARC-Seal"));
+            return Err(format!(
+                "policy.dmarc.trusted_sealers: {wrong:?} is no domain; give it as it stands in the d= of ARC-Seal"
+            ));
         }
         points::check("policy.dmarc", &[self.pass_points, self.none_points, self.quarantine_points, self.reject_points])
     }

@@ -51,7 +51,12 @@ mod tests {
         let mut out = Vec::new();
         let mut reputation = Reputation::default();
         reputation.add(&"a.example".into(), Listing { code: [127, 0, 0, 2].into(), weight: 3.0, symbol: "DNSBL_A".into() });
-        mark_fields(Some(&VerdictView::parse(bytes).unwrap()), &Findings { lists: &reputation, sender: &[], junk: false }, true, &mut out);
+        mark_fields(
+            Some(&VerdictView::parse(bytes).unwrap()),
+            &Findings { lists: &reputation, sender: &[], junk: false },
+            true,
+            &mut out,
+        );
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "X-Spam-Flag: YES\r\nX-Spam-Score: 9.10\r\nX-Spam-Symbols: BAYES_SPAM(5.10),\r\n MIMEX(1.00),\r\n DNSBL_A(3.00)\r\n"

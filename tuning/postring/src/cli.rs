@@ -111,7 +111,7 @@ pub enum Command {
     },
     /// Who sent a mail: what the checks of the sender say, and why
     #[command(
-        after_help = "Example:\n  postring auth dkim mail.eml\n  postring auth dkim --resolver 127.0.0.1:53 --json - < mail.eml\n  postring auth spf --ip 192.0.2.7 --helo mx.example.org --mail-from you@example.org\n  postring auth arc mail.eml"
+        after_help = "Example:\n  postring auth dkim mail.eml\n  postring auth dkim --resolver 127.0.0.1:53 --json - < mail.eml\n  postring auth spf --ip 192.0.2.7 --helo mx.example.org --mail-from you@example.org\n  postring auth dmarc --ip 192.0.2.7 --helo mx.example.org --mail-from you@example.org mail.eml\n  postring auth arc mail.eml\n  postring auth org-domain mail.example.co.uk"
     )]
     Auth {
         #[command(subcommand)]

@@ -25,9 +25,13 @@ fn connect(system: &System, client: &str) -> TcpStream {
 
 /// Sends a message in pieces of so many octets from a client with this address; the reply to the last dot.
 fn send(system: &System, client: &str, message: &str, piece: usize) -> String {
+    send_as(system, client, "joe@football.example.com", message, piece)
+}
+
+fn send_as(system: &System, client: &str, from: &str, message: &str, piece: usize) -> String {
     let mut smtp = Smtp::over(connect(system, client)).unwrap();
     smtp.say("EHLO mail.football.example.com").unwrap();
-    smtp.say("MAIL FROM:<joe@football.example.com>").unwrap();
+    smtp.say(&format!("MAIL FROM:<{from}>")).unwrap();
     assert!(smtp.say("RCPT TO:<alice@test.example>").unwrap().starts_with("250"));
     assert!(smtp.say("DATA").unwrap().starts_with("354"));
     common::wire(message.as_bytes()).chunks(piece).for_each(|piece| smtp.write(piece).unwrap());
@@ -196,4 +200,79 @@ fn rules_about_client_and_sender() {
     assert_eq!(counts("reverse_name_missing"), [10, 1, 0, 0]);
     assert_eq!(counts("sender_null_mx"), [5, 1, 1, 1]);
     assert!(common::http(&system, "/metrics").contains("postring_rule_hit_total{rule=\"early_talk\",shard=\"0\"} 1\n"));
+}
+
+/// Messages that are not from the domain they show: what the domain asks for, what the administrator makes of it, and whom he believes.
+#[test]
+fn domains_say_what_is_done_in_their_name() {
+    let mut system = System::init();
+    let folder = system.folder.path().join("p/dns");
+    // Keys of the sealers, in strings that fit.
+    let mut zone = "$TTL 60\n@ SOA ns.far.example. h 1 60 60 60 60\n NS ns.far.example.\n".to_owned();
+    for line in include_str!("../../../edge/auth/tests/arc/keys.txt")
+        .lines()
+        .filter(|line| line.contains(" = ") && !line.starts_with('#'))
+    {
+        let (name, text) = line.split_once(" = ").unwrap();
+        zone += &format!("{name}. TXT");
+        text.as_bytes().chunks(200).for_each(|string| zone += &format!(" \"{}\"", std::str::from_utf8(string).unwrap()));
+        zone += "\n";
+    }
+    for (domain, policy) in [("strict", "reject"), ("gentle", "quarantine"), ("watching", "none"), ("author", "reject")] {
+        zone += &format!("_dmarc.{domain} TXT \"v=DMARC1; p={policy}\"\n{domain} TXT \"v=spf1 ip4:127.0.66.1 -all\"\n");
+    }
+    std::fs::write(folder.join("example.zone"), zone).unwrap();
+    system.append_config(
+        "\n[[dns.zone]]\nname = \"example\"\nfile = \"dns/example.zone\"\n\
+         \n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\ninformation_link = \"https://why.example\"\n\
+         \n[policy.dmarc]\nreject = \"refuse\"\ntrusted_sealers = [\"forwarder.example\", \"list.example\"]\n",
+    );
+    system.append_config(common::RULES_DRY);
+    system.up();
+    let from = |client: &str, from: &str, body: &str| {
+        let message = format!("From: {from}\nSubject: x\n\n{body}\n");
+        send_as(&system, client, "somebody@strict.example", &message, usize::MAX)
+    };
+
+    // The envelope's domain may be below the author's or above.
+    assert!(from("127.0.66.1", "a@strict.example", "authentic").starts_with("250"));
+    let text = unfolded(&delivered(&system, "authentic"));
+    assert!(text.contains("dmarc=pass (p=reject dis=none) header.from=strict.example"), "{text}");
+    for (client, author) in [("127.0.66.2", "a@strict.example"), ("127.0.66.2", "b <\"x@y\"@sub.strict.example>")] {
+        let domain = author.trim_end_matches('>').rsplit_once('@').unwrap().1;
+        let reply =
+            format!("550 5.7.26 This is not from {domain}, which asks to refuse such mail (DMARC); see https://why.example");
+        assert_eq!(from(client, author, "refused"), reply);
+    }
+    assert!(from("127.0.66.1", "a@watching.example", "watched").starts_with("250"));
+    assert!(unfolded(&delivered(&system, "watched")).contains("dmarc=fail (p=none dis=none)"));
+    assert!(from("127.0.66.1", "a@strict.example, b@watching.example", "two").starts_with("250"));
+    let text = unfolded(&delivered(&system, "two"));
+    assert!(text.contains("dmarc=permerror reason=\"the From field has addresses of several domains\""), "{text}");
+
+    // Into the Junk folder, though it is clean.
+    assert!(from("127.0.66.1", "a@gentle.example", "doubtful").starts_with("250"));
+    let junk = system.maildir("alice").join(".Junk/new");
+    system.wait("the file", || std::fs::read_dir(&junk).is_ok_and(|files| files.count() == 1));
+    let file = std::fs::read_dir(&junk).unwrap().next().unwrap().unwrap().path();
+    assert!(unfolded(&std::fs::read_to_string(file).unwrap()).contains("dmarc=fail (p=quarantine dis=quarantine)"));
+
+    // The same mailing list's mail, its sealers trusted, and changed by another since.
+    let sealed = include_str!("../../../edge/auth/tests/arc/list.eml");
+    assert!(send_as(&system, "127.0.66.9", "list@list.example", sealed, 100).starts_with("250"));
+    let text = unfolded(&delivered(&system, "Chains"));
+    assert!(text.contains("dmarc=fail (p=reject dis=reject)") && text.contains("arc=pass"), "{text}");
+    let changed = sealed.replace("First line", "Worst line");
+    assert!(
+        send_as(&system, "127.0.66.9", "list@list.example", &changed, 100)
+            .starts_with("550 5.7.26 This is not from author.example")
+    );
+    let other = sealed.replace("d=list.example", "d=first.example").replace("s=list2026", "s=a");
+    assert!(send_as(&system, "127.0.66.9", "list@list.example", &other, 100).starts_with("550 5.7.26 "));
+
+    system.wait("the counts", || {
+        let counters = &system.status().unwrap()["counters"];
+        ["pass", "fail", "permerror"].map(|result| counters[format!("dmarc_{result}_total")].as_u64())
+            == [Some(1), Some(7), Some(1)]
+    });
 }

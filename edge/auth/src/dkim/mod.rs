@@ -22,6 +22,10 @@ pub(crate) mod signed;
 pub(crate) mod tags;
 mod verify;
 
+pub(crate) use fields::Message;
+pub(crate) use result::write_value;
+pub(crate) use signature::domain_text;
+
 pub use body::{Body, fuzz_body};
 pub use canonical::Canonicalization;
 pub use key::{Key, fuzz_key};

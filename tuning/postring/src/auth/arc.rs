@@ -1,8 +1,8 @@
 //! `postring auth arc`: who handled a message on its way, what they found, and whether that chain is whole.
 
 use super::arguments::ArcQuestion;
-use super::dkim::{now, read};
-use super::lookup::check;
+use super::lookup::{authserv_id, check, now};
+use super::message::message;
 use crate::config::Config;
 use crate::dns::{print_json, servers};
 use postring_auth::arc::{Chain, Set, Status, verify};
@@ -11,10 +11,9 @@ use postring_auth::dkim;
 use serde_json::{Value, json};
 
 pub fn run(question: &ArcQuestion, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
-    let message = read(&question.file)?;
+    let message = message(&question.file)?;
     let config = load();
-    // Without a configuration nobody knows a better name for who has checked (RFC 8601 section 2.5).
-    let hostname = config.as_ref().map_or_else(|_| "localhost".to_owned(), |config| config.server.hostname.clone());
+    let hostname = authserv_id(&config);
     let config = servers(question.resolver, || config);
     let chain = check(&config, async |lookup| verify(lookup, &message, now()).await)?;
     if question.json {

@@ -3,7 +3,10 @@
 mod arc;
 mod arguments;
 mod dkim;
+mod dmarc;
 mod lookup;
+mod message;
+mod organization;
 mod spf;
 
 pub use arguments::AuthAction;
@@ -15,6 +18,8 @@ pub fn run(action: &AuthAction, load: impl FnOnce() -> Result<Config, String>) -
     match action {
         AuthAction::Arc(question) => arc::run(question, load),
         AuthAction::Dkim(question) => dkim::run(question, load),
+        AuthAction::Dmarc(question) => dmarc::run(question, load),
+        AuthAction::OrgDomain(question) => organization::run(question, load),
         AuthAction::Spf(question) => spf::run(question, load),
     }
 }

@@ -1,25 +1,23 @@
 //! `postring auth spf`: what a domain says of a client.
 
 use super::arguments::SpfQuestion;
-use super::lookup::check;
+use super::lookup::{authserv_id, check, now};
 use crate::config::Config;
 use crate::dns::{print_json, servers};
 use postring_auth::results::{AuthenticationResults, received_spf};
 use postring_auth::spf::{self, Session, SpfResult};
 use serde_json::json;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub fn run(question: &SpfQuestion, load: impl FnOnce() -> Result<Config, String>) -> Result<(), String> {
     let config = load();
-    // Without a configuration nobody knows a better name for who has checked (RFC 8601 section 2.5).
-    let hostname = config.as_ref().map_or_else(|_| "localhost".to_owned(), |config| config.server.hostname.clone());
+    let hostname = authserv_id(&config);
     let config = servers(question.resolver, || config);
     let session = Session {
         client: question.ip,
         helo: &question.helo,
         mail_from: &question.mail_from,
         receiver: &hostname,
-        unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        unix_seconds: now(),
     };
     let found = check(&config, async |lookup| spf::check(lookup, session).await)?;
     let mut fields = Vec::new();
