@@ -7,6 +7,7 @@
 use crate::content::ContentCheck;
 use crate::dmarc;
 use crate::dnsbl::Check;
+use crate::history;
 use crate::message;
 use crate::questions;
 use crate::reverse::ReverseName;
@@ -188,7 +189,9 @@ impl Connection {
     /// Lets a client that does not wait for the greeting show it. False: it has closed.
     async fn wait_before_greeting(&mut self) -> io::Result<bool> {
         let config = self.shard.config();
-        if config.policy.greeting_wait_ms == 0 || config.policy.is_trusted(self.session.client().address) {
+        let client = self.session.client().address;
+        if config.policy.greeting_wait_ms == 0 || config.policy.is_trusted(client) || history::is_good_client(&self.shard, client)
+        {
             return Ok(true);
         }
         self.stream.set_deadline(Duration::from_millis(config.policy.greeting_wait_ms));

@@ -14,6 +14,7 @@
 //! - `rules`: what the rules say of client and sender
 //! - `sender`: what the sender's domain says of the client
 //! - `content`: what a message's signatures are worth
+//! - `history`: what its senders have brought before; `memory`: where that is kept
 //! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
 //! - `zones`: transfers, notifications, updates and signed queries
@@ -29,6 +30,8 @@ mod cookies;
 mod dmarc;
 mod dnsbl;
 mod found;
+mod history;
+mod memory;
 mod message;
 mod questions;
 mod reverse;

@@ -2,6 +2,7 @@
 
 use crate::content::Signatures;
 use crate::dmarc;
+use crate::history::History;
 use crate::shard::Shard;
 use postring_auth::dmarc::Dmarc;
 use postring_auth::results::{self, AuthenticationResults, received_spf};
@@ -10,7 +11,7 @@ use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
 use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
-use postring_mail::verdict::{Symbol, VerdictView, VerdictWriter};
+use postring_mail::verdict::{Outcome, Symbol, VerdictView, VerdictWriter};
 use postring_mail::work::Kind;
 use postring_mail::{Now, Reply, slot};
 use postring_policy::dmarc::Action;
@@ -221,7 +222,10 @@ async fn judge_and_store(
     let config = shard.config();
     let mut message_offset = message_offset;
     let nothing = Reputation::default();
-    let sender = symbols(&config.policy, checks);
+    let mut sender = symbols(&config.policy, checks);
+    let history = History::look_up(shard, session, checks);
+    let present = sender.len();
+    sender.extend(history.iter().flat_map(|history| history.symbols(shard, &config.policy)));
     let junk =
         checks.dmarc.is_some_and(|dmarc| config.policy.dmarc.action(dmarc::found(dmarc, checks.signatures)) == Action::Junk);
     let findings = Findings { lists: checks.lists.unwrap_or(&nothing), sender: &sender, junk };
@@ -229,7 +233,20 @@ async fn judge_and_store(
     if scans || !findings.is_empty() {
         let bytes = if scans { scan(shard, job).await } else { VerdictWriter::default().finish().to_vec() };
         let verdict = VerdictView::parse(&bytes).ok();
-        let disposition = postring_policy::judge(&config.policy, verdict.as_ref(), &findings);
+        let mut disposition = postring_policy::judge(&config.policy, verdict.as_ref(), &findings);
+        if let (Some(history), Some(verdict)) = (&history, verdict.as_ref().filter(|verdict| verdict.outcome != Outcome::Failed))
+        {
+            // Malware is bad, whatever its points.
+            let is_malware = verdict.outcome == Outcome::Malware;
+            let score = if is_malware { f64::INFINITY } else { postring_policy::score(verdict, &findings) };
+            if let Some(reply) = history.put_off(shard, session, checks, &config.policy, (&disposition, score)) {
+                disposition = Disposition::Refuse(reply);
+            } else {
+                // What history says of itself is no news.
+                let own = sender.iter().skip(present).map(|symbol| f64::from(symbol.weight_milli) / 1000.0).sum::<f64>();
+                history.learn(shard, &config.policy, score - own);
+            }
+        }
         match &disposition {
             Disposition::Accept => {}
             Disposition::Mark | Disposition::Junk => {

@@ -4,6 +4,7 @@ use crate::cache::Kept;
 use crate::config::EdgeLaunch;
 use crate::cookies::Cookies;
 use crate::dnsbl::{self, Health};
+use crate::memory::Keeper;
 use crate::shard::{Event, Settings, Shard, ShardParts};
 use crate::snapshots::Snapshots;
 use crate::zones::Publisher;
@@ -42,6 +43,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
     let cookies = Cookies::new(&child.launch.data);
     let secrets = cookies.open();
     let negatives = launch.dns.negatives();
+    let senders = Keeper::begin(&child.launch.data, &launch.policy)?;
     let geometry = geometry(&launch);
     let mut listeners = std::mem::take(&mut child.listeners);
     let mut shards = Shards::new(Role::Edge);
@@ -66,6 +68,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
             keeper: keeper.clone(),
             cookies: secrets.clone(),
             negatives: negatives.clone(),
+            memory: senders.memory(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -108,6 +111,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
     control(&child, &shards, &operator)?;
     operator.kept.snapshots.remove_beyond(shard_count);
     shards.drain(|| Event::Drain, &child.sender());
+    senders.end();
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
 use crate::dnsbl::{self, Health, Lists};
+use crate::memory::Memory;
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
@@ -87,6 +88,7 @@ pub(crate) struct Shard {
     lists: RefCell<Rc<Lists>>,
     /// The block lists that refuse clients.
     refusing: RefCell<Vec<Name>>,
+    memory: Arc<Memory>,
     arena: RefCell<Arena>,
     jobs: RefCell<Jobs>,
     scratch: RefCell<Vec<u8>>,
@@ -114,6 +116,8 @@ pub(crate) struct ShardParts {
     pub cookies: Option<CookieSecrets>,
     /// Shared by all shards.
     pub negatives: Option<Arc<NegativeStore>>,
+    /// Shared by all shards.
+    pub memory: Arc<Memory>,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -146,6 +150,7 @@ impl Shard {
             launch: RefCell::new(launch),
             tls: RefCell::new(tls),
             directory: RefCell::new(None),
+            memory: parts.memory,
             arena: RefCell::new(parts.arena),
             jobs: RefCell::new(Jobs::default()),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
@@ -205,6 +210,11 @@ impl Shard {
 
     pub(crate) fn stats(&self) -> &StatsPage {
         &self.stats
+    }
+
+    /// What all shards know of senders.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     pub(crate) fn arena(&self) -> RefMut<'_, Arena> {

@@ -8,6 +8,7 @@ pub mod dmarc;
 pub mod dnsbl;
 mod fields;
 mod findings;
+pub mod memory;
 mod points;
 pub mod rules;
 pub mod spf;
@@ -22,6 +23,7 @@ pub use spf::SpfConfig;
 
 use dnsbl::LISTS_MAX;
 use ipnet::IpNet;
+use memory::{GreylistConfig, ReputationConfig};
 use postring_mail::Reply;
 use postring_mail::verdict::{Outcome, VerdictView};
 use serde::{Deserialize, Serialize};
@@ -61,7 +63,7 @@ pub struct PolicyConfig {
     pub dnsbl_wait_ms: u64,
     /// Block lists asked by DNS about every client of port 25, each a table `[[policy.dnsbl]]`, see below. Default: none.
     pub dnsbl: Vec<DnsblConfig>,
-    /// Milliseconds for which a client waits for the greeting; one that speaks before breaks the rule `early_talk`, as senders of spam do that wait
+    /// Milliseconds for which a client without a good history waits for the greeting; one that speaks before breaks the rule `early_talk`, as senders of spam do that wait
     /// for nobody. Default 2000: what postscreen waits when it is busy. 0: no wait, and no rule.
     pub greeting_wait_ms: u64,
     /// Milliseconds, from the first recipient on, for which what the rules ask of the DNS may hold it up. Default 3000: then what is not known
@@ -75,6 +77,10 @@ pub struct PolicyConfig {
     pub dkim: DkimConfig,
     /// What is done about mail that is not from the domain it shows, a table `[policy.dmarc]`, see below.
     pub dmarc: DmarcConfig,
+    /// Who is put off once, a table `[policy.greylist]`, see below.
+    pub greylist: GreylistConfig,
+    /// What senders have brought before, a table `[policy.reputation]`, see below.
+    pub reputation: ReputationConfig,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -107,6 +113,8 @@ impl Default for PolicyConfig {
             spf: SpfConfig::default(),
             dkim: DkimConfig::default(),
             dmarc: DmarcConfig::default(),
+            greylist: GreylistConfig::default(),
+            reputation: ReputationConfig::default(),
         }
     }
 }
@@ -148,7 +156,9 @@ impl PolicyConfig {
         self.rules.check()?;
         self.spf.check()?;
         self.dkim.check()?;
-        self.dmarc.check()
+        self.dmarc.check()?;
+        self.greylist.check()?;
+        self.reputation.check()
     }
 
     fn check_dnsbl(&self) -> Result<(), String> {
@@ -220,6 +230,19 @@ impl PolicyConfig {
         self.rules.refusal(rule).map(|reply| Reply { text: self.with_link(&reply.text).into(), ..reply })
     }
 
+    /// The reply to a message that is put off by greylisting.
+    #[must_use]
+    pub fn greylist_reply(&self, minutes: u32) -> Reply {
+        //= RFC 6647 section 5
+        //# A server implementing greylisting [...] SHOULD use [...] "421" or "450" [...]
+        Reply::with_text(
+            451,
+            7,
+            1,
+            self.with_link(&format!("You are not known here yet, try again in {minutes} minutes (greylisting)")),
+        )
+    }
+
     /// A text for the peer with the page that explains it.
     fn with_link(&self, text: &str) -> String {
         if self.information_link.is_empty() { text.to_owned() } else { format!("{text}; see {}", self.information_link) }
@@ -252,7 +275,7 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, findings:
             }
         };
     };
-    let score = f64::from(verdict.score_milli) / 1000.0 + findings.score();
+    let score = score(verdict, findings);
     if verdict.outcome == Outcome::Malware {
         return Disposition::Refuse(refusal(config, "Message refused: it carries malware"));
     }
@@ -265,6 +288,12 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, findings:
         _ if !findings.lists.is_empty() && findings.lists.score() >= config.dnsbl_mark_score => Disposition::Mark,
         _ => Disposition::Accept,
     }
+}
+
+/// The points of a message: the scanner's, and those of its sender.
+#[must_use]
+pub fn score(verdict: &VerdictView<'_>, findings: &Findings<'_>) -> f64 {
+    f64::from(verdict.score_milli) / 1000.0 + findings.score()
 }
 
 //= RFC 3463 section 3.8

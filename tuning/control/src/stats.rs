@@ -87,6 +87,10 @@ table! {
         DmarcTempError = "dmarc_temperror_total",
         /// Messages whose From field or policy cannot be read.
         DmarcPermError = "dmarc_permerror_total",
+        /// Messages put off by greylisting.
+        GreylistDeferred = "greylist_deferred_total",
+        /// Messages let through by greylisting when they were tried again.
+        GreylistPassed = "greylist_passed_total",
         /// Messages answered 250 at the last dot.
         MessagesAccepted = "messages_accepted_total",
         /// Messages answered 5xx at the last dot.

@@ -16,6 +16,8 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("policy.rules", include_str!("../../../edge/policy/src/rules/mod.rs"), "pub struct RulesConfig "),
     ("policy.dkim", include_str!("../../../edge/policy/src/dkim.rs"), "pub struct DkimConfig "),
     ("policy.dmarc", include_str!("../../../edge/policy/src/dmarc.rs"), "pub struct DmarcConfig "),
+    ("policy.greylist", include_str!("../../../edge/policy/src/memory/greylist.rs"), "pub struct GreylistConfig "),
+    ("policy.reputation", include_str!("../../../edge/policy/src/memory/reputation.rs"), "pub struct ReputationConfig "),
     ("policy.spf", include_str!("../../../edge/policy/src/spf.rs"), "pub struct SpfConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),

@@ -134,7 +134,7 @@ fn rules_about_client_and_sender() {
          \n[[dns.zone]]\nname = \"66.0.127.in-addr.arpa\"\nfile = \"dns/reverse.zone\"\n\
          \n[[dns.stub]]\nname = \"slow.example\"\nservers = [\"{}\"]\n\
          \n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 100\nrules_wait_ms = 300\ninformation_link = \"https://why.example\"\n\
-         \n[policy.spf]\ncheck = false\n\
+         \n[policy.spf]\ncheck = false\n\n[policy.greylist]\ncheck = false\n\
          \n[policy.rules]\nhelo_unknown = {{ refuse = true }}\nsender_null_mx = {{ refuse = true }}\n\
          reverse_name_missing = {{ dry_run = true, refuse = true }}\nreverse_name_unconfirmed = {{ points = 5.5 }}\n",
         silent.local_addr().unwrap()
@@ -274,5 +274,52 @@ fn domains_say_what_is_done_in_their_name() {
         let counters = &system.status().unwrap()["counters"];
         ["pass", "fail", "permerror"].map(|result| counters[format!("dmarc_{result}_total")].as_u64())
             == [Some(1), Some(7), Some(1)]
+    });
+}
+
+/// A message that is doubtful is put off until it is tried again; whoever has brought good mail before, or is who he says he is, does not wait.
+#[test]
+fn who_is_not_known_tries_again() {
+    let mut system = System::init();
+    let config = |delay: u32| {
+        format!(
+            "\n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\n\
+             \n[policy.spf]\ncheck = false\n\
+             \n[policy.rules]\nhelo_not_qualified = {{ points = 4.5 }}\nhelo_unknown = {{ dry_run = true }}\n\
+             reverse_name_missing = {{ dry_run = true }}\nsender_domain_unknown = {{ dry_run = true }}\n\
+             \n[policy.greylist]\ndelay_minutes = {delay}\n\n[policy.reputation]\nmessages_min = 2\n"
+        )
+    };
+    let file = system.config();
+    let before = std::fs::read_to_string(&file).unwrap();
+    system.append_config(&config(5));
+    system.up();
+    let sent = |system: &System, client: &str, helo: &str, from: &str| {
+        let mut smtp = Smtp::over(connect(system, client)).unwrap();
+        for command in [&format!("EHLO {helo}"), &format!("MAIL FROM:<{from}>"), "RCPT TO:<alice@test.example>", "DATA"] {
+            smtp.say(command).unwrap();
+        }
+        smtp.write(b"From: <a@far.example>\r\nSubject: x\r\n\r\nx\r\n.\r\n").unwrap();
+        smtp.reply().unwrap().trim_end().to_owned()
+    };
+    const PUT_OFF: &str = "451 4.7.1 You are not known here yet, try again in 5 minutes (greylisting)";
+    assert_eq!(sent(&system, "127.0.66.1", "doubtful", "a@far.example"), PUT_OFF);
+    assert_eq!(sent(&system, "127.0.66.1", "doubtful", "a@far.example"), PUT_OFF);
+    // Nobody else waits, and two good messages are a history.
+    for _ in 0..2 {
+        assert!(sent(&system, "127.0.67.1", "mail.far.example", "b@far.example").starts_with("250"));
+    }
+    assert!(sent(&system, "127.0.67.1", "doubtful", "b@far.example").starts_with("250"));
+    assert_eq!(sent(&system, "127.0.67.2", "doubtful", "b@far.example"), PUT_OFF);
+
+    // What is known outlives a restart. Without a delay the first try is let through, and then it is known.
+    system.down();
+    std::fs::write(&file, before + &config(0)).unwrap();
+    system.up();
+    assert!(sent(&system, "127.0.67.1", "doubtful", "b@far.example").starts_with("250"));
+    assert!(sent(&system, "127.0.66.1", "doubtful", "a@far.example").starts_with("250"));
+    system.wait("the counts", || {
+        let counters = &system.status().unwrap()["counters"];
+        counters["greylist_deferred_total"] == 0 && counters["greylist_passed_total"] == 1
     });
 }

@@ -93,6 +93,7 @@ fn every_process_works_as_its_own_user() {
         ("queue", 64_004, 0o700),
         ("journal/send-0", 64_004, 0o750),
         ("quarantine", 64_001, 0o700),
+        ("senders", 64_001, 0o700),
         ("dns", 64_001, 0o711),
         ("dns/zones", 64_001, 0o750),
         ("run", 0, 0o700),

@@ -88,7 +88,7 @@ mod tests {
         let mut config = config("/z/a.zone");
         let of = |role| of(&config, &plan, role).unwrap();
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(of(Role::Edge).write, paths(&["/d/quarantine", "/d/dns"]));
+        assert_eq!(of(Role::Edge).write, paths(&["/d/quarantine", "/d/senders", "/d/dns"]));
         assert_eq!(of(Role::Edge).read.first(), Some(&PathBuf::from("/z")));
         let scan = of(Role::Scan);
         assert_eq!((scan.read, scan.write, scan.network), (paths(&["/d/rules", "/d"]), Vec::new(), false));

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `mail`, `journal/store-*` | store | nothing |
 //! | `queue`, `journal/send-*` | send | nothing |
-//! | `quarantine`, `dns` | edge | nothing, but send reads `dns/zones` |
+//! | `quarantine`, `senders`, `dns` | edge | nothing, but send reads `dns/zones` |
 //! | `run`, `directory.sqlite` | root | nothing |
 //! | the rules, the learned words | whoever wrote them | scan reads them |
 //!
@@ -31,8 +31,9 @@ const DEPTH_MAX: u32 = 64;
 pub fn own(data: &Path, plan: &Plan) -> Vec<(PathBuf, Role)> {
     let journal =
         |role: Role, shards: usize| (0..shards).map(move |shard| (data.join("journal").join(format!("{role}-{shard}")), role));
-    let whole = [("mail", Role::Store), ("queue", Role::Send), ("quarantine", Role::Edge), ("dns", Role::Edge)];
-    let whole = whole.into_iter().map(|(name, role)| (data.join(name), role));
+    let edge = ["quarantine", "senders", "dns"].map(|name| (name, Role::Edge));
+    let whole = [("mail", Role::Store), ("queue", Role::Send)].into_iter().chain(edge);
+    let whole = whole.map(|(name, role)| (data.join(name), role));
     whole.chain(journal(Role::Store, plan.store.len())).chain(journal(Role::Send, plan.send.len())).collect()
 }
 
