@@ -2,13 +2,16 @@
 //!
 //! - [`Table`]: 8 octets an entry, shared without a lock, kept over a restart
 //! - [`Greylist`]: who has tried again as a mail server does
+//! - [`Rates`]: how often somebody may
 //! - [`Reputation`](SenderReputation): good and bad messages of an address and of a domain, fading away
 
 mod greylist;
+mod rates;
 mod reputation;
 mod table;
 
 pub use greylist::{Greylist, GreylistConfig, Visit};
+pub use rates::{Rate, Rates};
 pub use reputation::{Record, ReputationConfig, SenderReputation};
 pub use table::{Entry, Table, TableError};
 
