@@ -44,8 +44,9 @@ struct Connection {
     sender: SenderCheck,
     /// Replies not sent yet.
     out: Vec<u8>,
-    /// Bytes the client has sent ahead.
+    /// Bytes the client has sent ahead, from `ahead_at` on. Not moved for each command: many a small one may lie there.
     ahead: Vec<u8>,
+    ahead_at: usize,
     slot: Option<Slot>,
     decoded: usize,
 }
@@ -66,6 +67,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         sender: SenderCheck::default(),
         out: Vec::new(),
         ahead: Vec::new(),
+        ahead_at: 0,
         slot: None,
         decoded: 0,
     };
@@ -96,6 +98,9 @@ impl Connection {
                 if self.take_step(step).await? {
                     return self.flush().await;
                 }
+            }
+            if self.slot.is_some() {
+                self.make_room();
             }
             if self.session.receiving() == Receiving::Nothing {
                 // Nothing to do and nothing to wait for: an answer was lost, which must not hold the connection for ever.
@@ -155,6 +160,7 @@ impl Connection {
                 self.session.handle_answer(answer, self.shard.now(), &mut self.out);
             }
             Step::OpenBody { size_declared } => self.open_body(size_declared),
+            Step::ContinueBody { bytes } => self.continue_body(bytes),
             Step::StartTls => {
                 self.flush().await?;
                 Box::pin(self.start_tls()).await?;
@@ -170,6 +176,10 @@ impl Connection {
         // A little more than declared: many count without the dots and line ends.
         let bytes = SLOT_HEAD_BYTES + declared.saturating_add(declared / 32 + ROOM_MIN).clamp(FIRST_BYTES, BODY_BYTES_MAX);
         let now = self.shard.now();
+        // Chunks of a message that RSET has ended.
+        if let Some(slot) = self.slot.take() {
+            self.shard.release(slot);
+        }
         self.slot = self.shard.arena().acquire(bytes);
         self.decoded = 0;
         if self.slot.is_some() {
@@ -177,6 +187,37 @@ impl Connection {
         } else {
             self.session.body_refused(&replies::NO_SLOT, &mut self.out);
         }
+    }
+
+    /// Another chunk: what is there already is moved to a larger slot at most once, if this one does not hold both.
+    fn continue_body(&mut self, bytes: u64) {
+        let wanted = usize::try_from(bytes).unwrap_or(BODY_BYTES_MAX).clamp(ROOM_MIN, BODY_BYTES_MAX);
+        let (has_room, now) = (self.grow(wanted), self.shard.now());
+        if has_room {
+            self.session.body_opened(now, &mut self.out);
+        } else {
+            self.session.body_refused(&replies::NO_SLOT, &mut self.out);
+        }
+    }
+
+    /// Sees that there is a slot with room for `wanted` bytes more, or, where no class is that large, for a good part of them. False, and
+    /// there is no slot any more, if none is free.
+    fn grow(&mut self, wanted: usize) -> bool {
+        let Some(mut slot) = self.slot.take() else { return false };
+        let mut arena = self.shard.arena();
+        let used = SLOT_HEAD_BYTES + self.decoded;
+        if arena.capacity(&slot) - used < wanted {
+            slot = match arena.promote(slot, used) {
+                Ok(larger) => larger,
+                Err(slot) if arena.capacity(&slot) - used >= ROOM_MIN => slot,
+                Err(slot) => {
+                    arena.release(slot);
+                    return false;
+                }
+            };
+        }
+        self.slot = Some(slot);
+        true
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
@@ -194,37 +235,35 @@ impl Connection {
 
     /// Gives the session what the client had sent before it could be taken.
     fn take_ahead(&mut self) {
-        let mut ahead = std::mem::take(&mut self.ahead);
+        let (mut ahead, at) = (std::mem::take(&mut self.ahead), std::mem::take(&mut self.ahead_at));
         let now = self.shard.now();
-        match self.session.receiving() {
-            Receiving::Commands => {
-                let taken = self.session.handle_bytes(&ahead, now, &mut self.out);
-                ahead.drain(..taken);
-                self.ahead = ahead;
-            }
+        let bytes = ahead.get_mut(at..).unwrap_or_default();
+        let taken = match self.session.receiving() {
+            Receiving::Commands => self.session.handle_bytes(bytes, now, &mut self.out),
             Receiving::Body => {
                 let length = {
                     let mut arena = self.shard.arena();
                     let memory = self.slot.as_ref().map(|slot| arena.bytes_mut(slot)).unwrap_or_default();
                     let room = memory.get_mut(SLOT_HEAD_BYTES + self.decoded..).unwrap_or_default();
-                    let length = room.len().min(ahead.len());
-                    if let (Some(room), Some(bytes)) = (room.get_mut(..length), ahead.get(..length)) {
+                    let length = room.len().min(bytes.len()).min(self.session.content_left());
+                    if let (Some(room), Some(bytes)) = (room.get_mut(..length), bytes.get(..length)) {
                         room.copy_from_slice(bytes);
                     }
                     length
                 };
-                let behind = ahead.split_off(length);
-                self.take_body(length);
-                self.ahead.extend_from_slice(&behind);
-                self.make_room();
+                length - self.take_body(length)
             }
             Receiving::Discard => {
-                let length = ahead.len();
-                if let BodyProgress::End { rest, .. } = self.session.handle_body(&mut ahead, 0, length, now, &mut self.out) {
-                    self.ahead = ahead.split_off(rest);
+                let length = bytes.len();
+                match self.session.handle_body(bytes, 0, length, now, &mut self.out) {
+                    BodyProgress::More { .. } => length,
+                    BodyProgress::End { rest, .. } => rest,
                 }
             }
-            Receiving::Nothing => self.ahead = ahead,
+            Receiving::Nothing => 0,
+        };
+        if at + taken < ahead.len() {
+            (self.ahead, self.ahead_at) = (ahead, at + taken);
         }
     }
 
@@ -250,66 +289,66 @@ impl Connection {
     /// Receives content straight into the slot. False: the client has closed.
     async fn receive_body(&mut self) -> io::Result<bool> {
         let shard = Rc::clone(&self.shard);
-        let (slot, decoded) = (&self.slot, self.decoded);
+        let (slot, decoded, left) = (&self.slot, self.decoded, self.session.content_left());
         let received = self
             .stream
             .receive(|read| {
                 let mut arena = shard.arena();
                 let memory = slot.as_ref().map(|slot| arena.bytes_mut(slot)).unwrap_or_default();
-                read(memory.get_mut(SLOT_HEAD_BYTES + decoded..).unwrap_or_default())
+                let room = memory.get_mut(SLOT_HEAD_BYTES + decoded..).unwrap_or_default();
+                // Behind a chunk are commands: they are not the slot's.
+                let length = room.len().min(left);
+                read(room.get_mut(..length).unwrap_or_default())
             })
             .await?;
         if received == 0 {
             return Ok(false);
         }
-        self.take_body(received);
-        self.make_room();
+        let behind = self.take_body(received);
+        if behind > 0 {
+            let arena = shard.arena();
+            let slot = self.slot.as_ref().map(|slot| arena.bytes(slot)).unwrap_or_default();
+            let end = SLOT_HEAD_BYTES + decoded + received;
+            self.ahead.extend_from_slice(slot.get(end - behind..end).unwrap_or_default());
+        }
         Ok(true)
     }
 
-    /// Decodes bytes that lie in the slot behind what is decoded.
-    fn take_body(&mut self, fresh: usize) {
+    /// Decodes bytes that lie in the slot behind what is decoded; how many of them, at the end, are no content.
+    fn take_body(&mut self, fresh: usize) -> usize {
         let now = self.shard.now();
         let shard = Rc::clone(&self.shard);
         let mut arena = shard.arena();
-        let Some(slot) = self.slot.as_ref() else { return };
+        let Some(slot) = self.slot.as_ref() else { return 0 };
         let content = arena.bytes_mut(slot).get_mut(SLOT_HEAD_BYTES..).unwrap_or_default();
         let end = self.decoded + fresh;
         match self.session.handle_body(content, self.decoded, fresh, now, &mut self.out) {
-            BodyProgress::More { decoded } => self.decoded = decoded,
+            BodyProgress::More { decoded } => {
+                self.decoded = decoded;
+                0
+            }
             BodyProgress::End { decoded, rest } => {
                 self.decoded = decoded;
-                self.ahead.extend_from_slice(content.get(rest..end).unwrap_or_default());
+                end.saturating_sub(rest)
             }
         }
     }
 
-    /// A message that outgrows its slot gets a larger one; one that was refused gives its slot back.
+    /// A message that outgrows its slot gets a larger one; one that was refused, or ended by RSET, gives its slot back.
     fn make_room(&mut self) {
         match self.session.receiving() {
             Receiving::Body => {
-                let Some(slot) = self.slot.take() else { return };
-                let mut arena = self.shard.arena();
-                let used = SLOT_HEAD_BYTES + self.decoded;
-                if arena.capacity(&slot) - used >= ROOM_MIN {
-                    self.slot = Some(slot);
-                    return;
-                }
-                match arena.promote(slot, used) {
-                    Ok(larger) => self.slot = Some(larger),
-                    Err(slot) => {
-                        arena.release(slot);
-                        self.session.body_overflowed(replies::NO_SLOT.clone());
-                    }
+                if !self.grow(ROOM_MIN) {
+                    self.session.body_overflowed(replies::NO_SLOT.clone());
                 }
             }
-            Receiving::Discard | Receiving::Commands => {
+            Receiving::Discard | Receiving::Commands if !self.session.holds_content() => {
                 if let Some(slot) = self.slot.take() {
                     self.shard.release(slot);
                 }
             }
-            // Complete: it waits to be submitted.
-            Receiving::Nothing => {}
+            // Between chunks, or complete: it waits for more, or to be submitted.
+            Receiving::Discard | Receiving::Commands | Receiving::Nothing => {}
         }
     }
 

@@ -26,6 +26,9 @@ pub const RECIPIENTS_MAX: usize = 100;
 pub const MESSAGE_BYTES_DEFAULT: u64 = 35 * 1024 * 1024;
 /// No configuration may ask for more: a slot of the largest class must hold it.
 pub const MESSAGE_BYTES_CEILING: u64 = 39 * 1024 * 1024;
+/// A chunk (BDAT, RFC 3030) of a refused message that says it is longer is not read to its end: the connection is closed. Long enough for whoever
+/// overlooked SIZE.
+pub const CHUNK_DISCARDED_BYTES_MAX: u64 = 4 * MESSAGE_BYTES_CEILING;
 
 /// Received fields in a message before it is called a loop (RFC 5321 section 6.3 asks for at least 100).
 pub const RECEIVED_FIELDS_MAX: usize = 100;

@@ -17,6 +17,8 @@ pub enum Verb {
     Rcpt,
     /// RFC 5321 section 4.1.1.4.
     Data,
+    /// RFC 3030 section 2.
+    Bdat,
     /// RFC 5321 section 4.1.1.5.
     Rset,
     /// RFC 5321 section 4.1.1.9.
@@ -80,6 +82,7 @@ pub fn split(line: &str) -> (Verb, &str) {
                 b"MAIL" => Verb::Mail,
                 b"RCPT" => Verb::Rcpt,
                 b"DATA" => Verb::Data,
+                b"BDAT" => Verb::Bdat,
                 b"RSET" => Verb::Rset,
                 b"NOOP" => Verb::Noop,
                 b"QUIT" => Verb::Quit,

@@ -9,6 +9,7 @@ pub mod body;
 pub mod client;
 pub mod command;
 pub mod header;
+mod judge;
 pub mod replies;
 mod session;
 pub mod trace;

@@ -19,6 +19,8 @@ replies! {
     SENDER_OK = 250 1 0 "Sender ok";
     /// RCPT.
     RECIPIENT_OK = 250 1 5 "Recipient ok";
+    /// BDAT that is not the last (RFC 3030 section 2).
+    CHUNK_OK = 250 0 0 "Chunk taken";
     /// QUIT.
     BYE = 221 0 0 "Bye";
     /// VRFY: RFC 5321 section 7.3 lets a site refuse to tell, with 252.
@@ -63,6 +65,8 @@ replies! {
     BAD_PARAMETER = 501 5 4 "Bad parameter";
     /// An argument where none is.
     NO_ARGUMENT = 501 5 4 "This command takes no argument";
+    /// BDAT whose length cannot be read: the connection is closed behind it.
+    BAD_BDAT = 501 5 4 "Syntax: BDAT octets [LAST]; closing, because what follows cannot be told from commands";
     /// AUTH.
     BAD_AUTH = 501 5 2 "Cannot decode that as base64, or it is no answer to the mechanism";
     /// AUTH answered with `*` (RFC 4954 section 4).
@@ -71,6 +75,10 @@ replies! {
     NOT_IMPLEMENTED = 502 5 1 "Command not implemented";
     /// The table says no.
     BAD_SEQUENCE = 503 5 1 "Not now: the order is EHLO, MAIL, RCPT, DATA";
+    /// RCPT or DATA while content comes in chunks (RFC 3030 section 2).
+    IN_CHUNKS = 503 5 1 "The content is coming by BDAT: go on with BDAT, or say RSET";
+    /// A chunk of a message that was refused at an earlier one (RFC 3030 section 2).
+    CHUNK_OF_FAILED = 503 5 1 "The message was refused already; this chunk is thrown away";
     /// No greeting yet.
     NEED_HELO = 503 5 1 "Say EHLO first";
     /// LMTP speaks LHLO only (RFC 2033 section 4.1).

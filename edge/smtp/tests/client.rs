@@ -301,7 +301,7 @@ fn against_our_own_server() {
                         stored = std::mem::take(&mut content);
                         server.handle_receipt((), "1", START, &mut to_client);
                     }
-                    postring_smtp::Step::Close => {}
+                    postring_smtp::Step::ContinueBody { .. } | postring_smtp::Step::Close => {}
                 }
             }
             let received = std::mem::take(&mut to_client);

@@ -126,7 +126,7 @@ impl Conversation {
             }
             "failed" => Answer::AuthenticationFailed,
             "temporary" => Answer::TemporaryFailure,
-            "slot" => return self.session.body_opened(now, out),
+            "slot" | "room" => return self.session.body_opened(now, out),
             "no-slot" => return self.session.body_refused(&reply(rest), out),
             "overflow" => return self.session.body_overflowed(reply(rest)),
             "tls" => return self.session.handle_tls_established(TLS, now),
@@ -152,6 +152,7 @@ impl Conversation {
                     if self.session.receiving() == Receiving::Discard {
                         self.content.clear();
                     }
+                    let piece = piece.min(self.session.content_left());
                     // Not a byte of room beyond what was received: the decoder must not want any.
                     let decoded = self.content.len();
                     self.content.extend(self.pending.drain(..piece));
@@ -190,8 +191,11 @@ impl Conversation {
                 Step::Ask(Question::Authenticate { name, password }) => {
                     format!("authenticate {name} {}", password.escape_ascii())
                 }
-                Step::OpenBody { size_declared: Some(size) } => format!("slot size={size}"),
-                Step::OpenBody { size_declared: None } => "slot".to_owned(),
+                Step::OpenBody { size_declared } => {
+                    self.content.clear();
+                    size_declared.map_or("slot".to_owned(), |size| format!("slot size={size}"))
+                }
+                Step::ContinueBody { bytes } => format!("room {bytes}"),
                 Step::StartTls => "tls".to_owned(),
                 Step::Submit => self.submitted(),
                 Step::Close => "close".to_owned(),

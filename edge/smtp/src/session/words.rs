@@ -197,8 +197,13 @@ pub enum Step {
     Ask(Question),
     /// Take a slot and call `body_opened`, or `body_refused`.
     OpenBody {
-        /// SIZE= of the client, a hint.
+        /// SIZE= of the client, a hint; with BDAT at least the first chunk.
         size_declared: Option<u64>,
+    },
+    /// See that behind the content in the slot there is room, then call `body_opened`, or `body_refused`.
+    ContinueBody {
+        /// Octets of the chunk that comes, a hint.
+        bytes: u64,
     },
     /// Send what is in the output, then do the handshake and call `handle_tls_established`.
     StartTls,

@@ -1,0 +1,109 @@
+//! MAIL and RCPT: what is agreed before the content (RFC 5321 section 3.3).
+
+use super::table::Phase;
+use super::{Awaited, Question, RecipientAnswer, Session, Step, TransactionRecipient};
+use crate::command::{self, ParameterError};
+use crate::replies;
+use postring_mail::{Reply, limits};
+use smallvec::SmallVec;
+
+impl<R> Session<R> {
+    pub(super) fn mail(&mut self, argument: &str, out: &mut Vec<u8>) {
+        if self.config.protocol.is_submission() && self.account.is_none() {
+            let reply = if self.tls.is_none() { &replies::NEED_TLS } else { &replies::NEED_AUTH };
+            return self.error(reply, out);
+        }
+        if self.draining {
+            replies::SHUTDOWN.write_to(out);
+            return self.close();
+        }
+        if self.transactions >= limits::TRANSACTIONS_MAX {
+            replies::TOO_MANY_TRANSACTIONS.write_to(out);
+            return self.close();
+        }
+        let (mailbox, rest) = match command::path_argument(argument, "FROM:") {
+            None => return self.error(&replies::BAD_MAIL, out),
+            Some(Err(error)) => return self.error(&Reply::fixed(553, 1, 7, error.text()), out),
+            Some(Ok(path)) => path,
+        };
+        let parameters = match command::mail_parameters(rest) {
+            Ok(parameters) => parameters,
+            Err(ParameterError::Syntax) => return self.error(&replies::BAD_PARAMETER, out),
+            Err(ParameterError::Unknown) => return self.error(&replies::UNKNOWN_PARAMETER, out),
+        };
+        //= RFC 1870 section 6.1
+        //# If the server determines [...] the message size exceeds [...] 552
+        if parameters.size.is_some_and(|size| size > self.config.message_bytes_max) {
+            return self.error(&replies::TOO_LARGE, out);
+        }
+        let address = match mailbox {
+            None => String::new(),
+            Some(mailbox) if mailbox.domain.is_empty() => {
+                return self.error(&Reply::fixed(553, 1, 7, "A sender has a domain"), out);
+            }
+            Some(mailbox) => joined(mailbox.local_part, mailbox.domain),
+        };
+        self.transaction.reverse_path = address;
+        self.transaction.size_declared = parameters.size;
+        self.transaction.eight_bit = parameters.eight_bit;
+        if self.account.is_some() && !self.transaction.reverse_path.is_empty() {
+            self.steps.push(Step::Ask(Question::Sender { address: self.transaction.reverse_path.clone() }));
+            self.awaited = Awaited::Sender;
+            return;
+        }
+        self.begin_transaction(out);
+    }
+
+    /// MAIL is accepted; what it said is in the transaction already.
+    pub(super) fn begin_transaction(&mut self, out: &mut Vec<u8>) {
+        self.transactions += 1;
+        self.phase = Phase::Sender;
+        replies::SENDER_OK.write_to(out);
+    }
+
+    pub(super) fn rcpt(&mut self, argument: &str, out: &mut Vec<u8>) {
+        let (mailbox, rest) = match command::path_argument(argument, "TO:") {
+            None => return self.error(&replies::BAD_RCPT, out),
+            Some(Err(error)) => return self.error(&Reply::fixed(553, 1, 3, error.text()), out),
+            Some(Ok((None, _))) => return self.error(&replies::BAD_RCPT, out),
+            Some(Ok((Some(mailbox), rest))) => (mailbox, rest),
+        };
+        if !rest.trim_matches(' ').is_empty() {
+            return self.error(&replies::UNKNOWN_PARAMETER, out);
+        }
+        //= RFC 5321 section 4.5.3.1.10
+        //# If an SMTP server has an implementation limit on the number of RCPT commands and this limit is exhausted, it MUST use a
+        //# response code of 452
+        if self.transaction.recipients.len() >= self.config.recipients_max {
+            return replies::TOO_MANY_RECIPIENTS.write_to(out);
+        }
+        let address = joined(mailbox.local_part, mailbox.domain);
+        self.steps.push(Step::Ask(Question::Recipient { address: address.clone() }));
+        self.awaited = Awaited::Recipient(TransactionRecipient { address, targets: SmallVec::new() });
+    }
+
+    pub(super) fn recipient_answered(&mut self, recipient: TransactionRecipient, answer: RecipientAnswer, out: &mut Vec<u8>) {
+        match answer {
+            RecipientAnswer::Accept(targets) => {
+                self.transaction.recipients.push(TransactionRecipient { targets, ..recipient });
+                self.phase = Phase::Recipients;
+                replies::RECIPIENT_OK.write_to(out);
+            }
+            RecipientAnswer::Unknown => self.error(&replies::NO_MAILBOX, out),
+            RecipientAnswer::NotHosted => self.error(&replies::NO_RELAY, out),
+            RecipientAnswer::Disabled => self.error(&replies::DISABLED, out),
+            RecipientAnswer::Refused(reply) => self.error(&reply, out),
+        }
+    }
+}
+
+fn joined(local_part: &str, domain: &str) -> String {
+    if domain.is_empty() {
+        return local_part.to_owned();
+    }
+    let mut address = String::with_capacity(local_part.len() + 1 + domain.len());
+    address.push_str(local_part);
+    address.push('@');
+    address.push_str(domain);
+    address
+}
