@@ -100,6 +100,7 @@ fn prepare(
             host: shard.hostname(),
             protocol: session.config().protocol,
             extended: session.is_extended(),
+            smtputf8: transaction.smtputf8,
             tls: session.tls(),
             authenticated: session.account().is_some(),
             id,
@@ -124,6 +125,7 @@ fn prepare(
 
     let mut flags = 0;
     flags |= if transaction.eight_bit { EnvelopeFlags::EIGHT_BIT } else { 0 };
+    flags |= if transaction.smtputf8 { EnvelopeFlags::SMTPUTF8 } else { 0 };
     flags |= if session.tls().is_some() { EnvelopeFlags::TLS } else { 0 };
     flags |= if session.account().is_some() { EnvelopeFlags::AUTHENTICATED } else { 0 };
     let client = session.client().address.to_string();

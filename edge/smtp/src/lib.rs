@@ -10,6 +10,7 @@ pub mod client;
 pub mod command;
 pub mod header;
 mod judge;
+pub mod parameters;
 pub mod replies;
 mod session;
 pub mod trace;

@@ -23,6 +23,7 @@ fn mail(recipients: &[&str]) -> Mail {
         recipients: recipients.iter().map(|recipient| (*recipient).to_owned()).collect(),
         size: 20,
         eight_bit: true,
+        utf8_header: false,
     }
 }
 
@@ -98,6 +99,23 @@ fn scripts() {
             &["220-x|220 y", "250-x|250-size 100|250-8bitmime|250 chunking", "250", "251", "354", "250", "221"],
             "EHLO c.example|MAIL FROM:<s@c.example> SIZE=20 BODY=8BITMIME|RCPT TO:<u@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
             &["delivered 250"],
+        ),
+        // SMTPUTF8 only where it is needed; without it only those are refused who need it.
+        (
+            Never,
+            false,
+            &["u@d.example", "jörg@d.example"],
+            &["220 x", "250-x|250 SMTPUTF8", "250", "250", "250", "354", "250", "221"],
+            "EHLO c.example|MAIL FROM:<s@c.example> SMTPUTF8|RCPT TO:<u@d.example>|RCPT TO:<jörg@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
+            &["delivered 250", "delivered 250"],
+        ),
+        (
+            Never,
+            false,
+            &["u@d.example", "jörg@d.example"],
+            &["220 x", "250 x", "250", "250", "354", "250", "221"],
+            "EHLO c.example|MAIL FROM:<s@c.example>|RCPT TO:<u@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
+            &["delivered 250", "permanent 550"],
         ),
         // HELO for a server of the old kind; one recipient refused.
         (

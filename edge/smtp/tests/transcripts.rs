@@ -213,6 +213,9 @@ impl Conversation {
         if transaction.eight_bit {
             text.push_str(" 8bit");
         }
+        if transaction.smtputf8 {
+            text.push_str(" utf8");
+        }
         let _ = write!(text, " {}", std::mem::take(&mut self.content).escape_ascii());
         text
     }

@@ -22,7 +22,7 @@ use postring_mail::EnhancedStatus;
 use postring_mail::date::write_date;
 use postring_mail::envelope::MessageId;
 use postring_mail::limits::PATH_BYTES_MAX;
-use postring_mail::path::parse_mailbox;
+use postring_mail::path::{Characters, parse_mailbox};
 use std::io::Write;
 
 /// Where a line is folded, if there is a space (RFC 5322 section 2.1.1: no more than 78 characters).
@@ -126,7 +126,7 @@ fn put_date(name: &str, time_us: u64, out: &mut Vec<u8>) {
 fn write_header(report: &Report<'_>, boundary: &str, eight_bit: &[u8], out: &mut Vec<u8>) {
     let host = clean(report.hostname, HOST_BYTES_MAX);
     put(out, format_args!("From: Mail Delivery System <MAILER-DAEMON@{host}>\r\n"));
-    match parse_mailbox(report.reverse_path) {
+    match parse_mailbox(report.reverse_path, Characters::Ascii) {
         Ok(mailbox) if !mailbox.domain.is_empty() => {
             put(out, format_args!("To: <{}>\r\n", clean(report.reverse_path, 2 * PATH_BYTES_MAX)));
         }

@@ -300,6 +300,7 @@ impl<R> Session<R> {
         self.transaction.recipients.clear();
         self.transaction.size_declared = None;
         self.transaction.eight_bit = false;
+        self.transaction.smtputf8 = false;
         self.judge = ContentJudge::default();
         self.chunks_bytes = 0;
         if self.phase != Phase::Connected {

@@ -2,8 +2,10 @@
 
 use super::table::Phase;
 use super::{Awaited, Question, RecipientAnswer, Session, Step, TransactionRecipient};
-use crate::command::{self, ParameterError};
+use crate::command;
+use crate::parameters::{ParameterError, mail_parameters};
 use crate::replies;
+use postring_mail::path::{Characters, Mailbox, PathError};
 use postring_mail::{Reply, limits};
 use smallvec::SmallVec;
 
@@ -21,12 +23,12 @@ impl<R> Session<R> {
             replies::TOO_MANY_TRANSACTIONS.write_to(out);
             return self.close();
         }
-        let (mailbox, rest) = match command::path_argument(argument, "FROM:") {
+        let (mailbox, rest) = match command::path_argument(argument, "FROM:", Characters::Utf8) {
             None => return self.error(&replies::BAD_MAIL, out),
-            Some(Err(error)) => return self.error(&Reply::fixed(553, 1, 7, error.text()), out),
+            Some(Err(error)) => return self.error(&path_reply(error, 7), out),
             Some(Ok(path)) => path,
         };
-        let parameters = match command::mail_parameters(rest) {
+        let parameters = match mail_parameters(rest) {
             Ok(parameters) => parameters,
             Err(ParameterError::Syntax) => return self.error(&replies::BAD_PARAMETER, out),
             Err(ParameterError::Unknown) => return self.error(&replies::UNKNOWN_PARAMETER, out),
@@ -41,11 +43,16 @@ impl<R> Session<R> {
             Some(mailbox) if mailbox.domain.is_empty() => {
                 return self.error(&Reply::fixed(553, 1, 7, "A sender has a domain"), out);
             }
-            Some(mailbox) => joined(mailbox.local_part, mailbox.domain),
+            // It stands before the parameters: only now is it known what it may be.
+            Some(mailbox) if !parameters.smtputf8 && !mailbox.is_ascii() => {
+                return self.error(&path_reply(PathError::NotAscii, 7), out);
+            }
+            Some(mailbox) => joined(&mailbox),
         };
         self.transaction.reverse_path = address;
         self.transaction.size_declared = parameters.size;
         self.transaction.eight_bit = parameters.eight_bit;
+        self.transaction.smtputf8 = parameters.smtputf8;
         if self.account.is_some() && !self.transaction.reverse_path.is_empty() {
             self.steps.push(Step::Ask(Question::Sender { address: self.transaction.reverse_path.clone() }));
             self.awaited = Awaited::Sender;
@@ -62,9 +69,10 @@ impl<R> Session<R> {
     }
 
     pub(super) fn rcpt(&mut self, argument: &str, out: &mut Vec<u8>) {
-        let (mailbox, rest) = match command::path_argument(argument, "TO:") {
+        let characters = if self.transaction.smtputf8 { Characters::Utf8 } else { Characters::Ascii };
+        let (mailbox, rest) = match command::path_argument(argument, "TO:", characters) {
             None => return self.error(&replies::BAD_RCPT, out),
-            Some(Err(error)) => return self.error(&Reply::fixed(553, 1, 3, error.text()), out),
+            Some(Err(error)) => return self.error(&path_reply(error, 3), out),
             Some(Ok((None, _))) => return self.error(&replies::BAD_RCPT, out),
             Some(Ok((Some(mailbox), rest))) => (mailbox, rest),
         };
@@ -77,7 +85,7 @@ impl<R> Session<R> {
         if self.transaction.recipients.len() >= self.config.recipients_max {
             return replies::TOO_MANY_RECIPIENTS.write_to(out);
         }
-        let address = joined(mailbox.local_part, mailbox.domain);
+        let address = joined(&mailbox);
         self.steps.push(Step::Ask(Question::Recipient { address: address.clone() }));
         self.awaited = Awaited::Recipient(TransactionRecipient { address, targets: SmallVec::new() });
     }
@@ -97,13 +105,24 @@ impl<R> Session<R> {
     }
 }
 
-fn joined(local_part: &str, domain: &str) -> String {
-    if domain.is_empty() {
-        return local_part.to_owned();
+//= RFC 6531 section 3.5
+//# X.6.7 [...] Non-ASCII addresses not permitted for that sender/recipient [...] Associated basic status code: 550, 553
+fn path_reply(error: PathError, detail: u16) -> Reply {
+    match error {
+        PathError::NotAscii => Reply::fixed(553, 6, 7, error.text()),
+        _ => Reply::fixed(553, 1, detail, error.text()),
     }
-    let mut address = String::with_capacity(local_part.len() + 1 + domain.len());
-    address.push_str(local_part);
+}
+
+/// The address as everything behind the session knows it: with A-labels in its domain.
+fn joined(mailbox: &Mailbox<'_>) -> String {
+    if mailbox.domain.is_empty() {
+        return mailbox.local_part.to_owned();
+    }
+    let domain = mailbox.ascii_domain();
+    let mut address = String::with_capacity(mailbox.local_part.len() + 1 + domain.len());
+    address.push_str(mailbox.local_part);
     address.push('@');
-    address.push_str(domain);
+    address.push_str(&domain);
     address
 }

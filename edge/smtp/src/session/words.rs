@@ -186,6 +186,8 @@ pub struct Transaction {
     pub recipients: Vec<TransactionRecipient>,
     /// BODY=8BITMIME.
     pub eight_bit: bool,
+    /// SMTPUTF8 (RFC 6531): addresses may have characters outside ASCII in their local parts; the domains here have A-labels.
+    pub smtputf8: bool,
     /// SIZE=.
     pub size_declared: Option<u64>,
 }

@@ -12,6 +12,7 @@ use postring_queue::{Attempt, Outcome, RecipientOutcome, record};
 use postring_ring::DoorbellButton;
 use postring_sender::{Route, RouteConfig, RouteStep, Target};
 use postring_smtp::client::{self, ClientConfig, ClientSession, Mail, Step, TlsUse, Waits};
+use postring_smtp::header;
 use postring_transport::dns::Resolver;
 use postring_transport::{Doorbell, Stream};
 use std::cell::RefCell;
@@ -166,6 +167,7 @@ impl Courier {
                         recipients: open.recipients.iter().map(|(_, address)| address.clone()).collect(),
                         size: message.len() as u64,
                         eight_bit: errand.attempt.flags.has(EnvelopeFlags::EIGHT_BIT),
+                        utf8_header: errand.attempt.flags.has(EnvelopeFlags::SMTPUTF8) && header::is_international(message),
                     };
                     match self.visit(&target, port, mail, message, launch.send.tls).await {
                         Ok(outcomes) => route.handle_session(open.settle(&target.host, outcomes).as_ref()),
