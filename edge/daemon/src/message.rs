@@ -5,6 +5,7 @@ use postring_auth::results;
 use postring_auth::spf::{Session as SpfSession, Spf};
 use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
+use postring_mail::dsn::Returned;
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
 use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
 use postring_mail::verdict::{VerdictView, VerdictWriter};
@@ -128,6 +129,11 @@ fn prepare(
     flags |= if transaction.smtputf8 { EnvelopeFlags::SMTPUTF8 } else { 0 };
     flags |= if session.tls().is_some() { EnvelopeFlags::TLS } else { 0 };
     flags |= if session.account().is_some() { EnvelopeFlags::AUTHENTICATED } else { 0 };
+    flags |= match transaction.returned {
+        Some(Returned::Full) => EnvelopeFlags::RETURN_FULL,
+        Some(Returned::Headers) => EnvelopeFlags::RETURN_HEADERS,
+        None => 0,
+    };
     let client = session.client().address.to_string();
     let origin = Origin {
         id,
@@ -137,6 +143,7 @@ fn prepare(
         client: &client,
         helo: session.helo(),
         account: session.account().map_or("", |account| account.address.as_str()),
+        envelope_id: &transaction.envelope_id,
     };
     let full = |_| replies::TOO_MANY_RECIPIENTS.clone();
     let mut writer = EnvelopeWriter::begin(memory, &origin).map_err(full)?;
@@ -146,7 +153,10 @@ fn prepare(
                 Target::Account { id, shard } => (*id, *shard, recipient.address.as_str()),
                 Target::Remote(address) => (0, 0, address.as_str()),
             };
-            writer.push(&Recipient { account, shard, flags: 0, forward_path }).map_err(full)?;
+            let original_recipient = &recipient.original_recipient;
+            writer
+                .push(&Recipient { account, shard, notify: recipient.notify, forward_path, original_recipient })
+                .map_err(full)?;
         }
     }
     Ok((message_offset, writer.finish()))

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+use postring_mail::dsn::{Notify, RecipientRequest, Returned};
 use postring_mail::{Now, Reply};
 use postring_smtp::client::{ClientConfig, ClientSession, Mail, Outcome, Step, TlsUse, Waits};
 use postring_smtp::{
@@ -24,6 +25,9 @@ fn mail(recipients: &[&str]) -> Mail {
         size: 20,
         eight_bit: true,
         utf8_header: false,
+        returned: Some(Returned::Headers),
+        envelope_id: "QQ1".to_owned(),
+        requests: vec![RecipientRequest { notify: Notify::parse("NEVER").unwrap(), original_recipient: "rfc822;a@b".to_owned() }],
     }
 }
 
@@ -116,6 +120,15 @@ fn scripts() {
             &["220 x", "250 x", "250", "250", "354", "250", "221"],
             "EHLO c.example|MAIL FROM:<s@c.example>|RCPT TO:<u@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
             &["delivered 250", "permanent 550"],
+        ),
+        // What the sender wants to hear goes to servers that tell it.
+        (
+            Never,
+            false,
+            two,
+            &["220 x", "250-x|250 DSN", "250", "250", "250", "354", "250", "221"],
+            "EHLO c.example|MAIL FROM:<s@c.example> RET=HDRS ENVID=QQ1|RCPT TO:<u@d.example> NOTIFY=NEVER ORCPT=rfc822;a@b|RCPT TO:<v@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
+            &["delivered 250", "delivered 250"],
         ),
         // HELO for a server of the old kind; one recipient refused.
         (

@@ -14,6 +14,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+use postring_mail::dsn::Notify;
 use postring_mail::{Now, Reply};
 use postring_smtp::{
     Account, Answer, BodyProgress, Client, Protocol, Question, Receiving, RecipientAnswer, ServerConfig, Session, Step, Target,
@@ -115,7 +116,9 @@ impl Conversation {
                     })
                     .collect(),
             )),
-            "remote" => Answer::Recipient(RecipientAnswer::Accept([Target::Remote(rest.to_owned())].into_iter().collect())),
+            "remote" => Answer::Recipient(RecipientAnswer::Accept(
+                [Target::Remote(String::from_utf8(bytes(rest)).unwrap())].into_iter().collect(),
+            )),
             "unknown" => Answer::Recipient(RecipientAnswer::Unknown),
             "not-hosted" => Answer::Recipient(RecipientAnswer::NotHosted),
             "disabled" => Answer::Recipient(RecipientAnswer::Disabled),
@@ -207,8 +210,20 @@ impl Conversation {
     fn submitted(&mut self) -> String {
         let transaction = self.session.transaction();
         let mut text = format!("submit <{}>", transaction.reverse_path);
+        if let Some(returned) = transaction.returned {
+            let _ = write!(text, " ret={returned:?}");
+        }
+        if !transaction.envelope_id.is_empty() {
+            let _ = write!(text, " envid={}", transaction.envelope_id);
+        }
         for recipient in &transaction.recipients {
             let _ = write!(text, " <{}>", recipient.address);
+            if recipient.notify != Notify::default() {
+                let _ = write!(text, " notify={}", recipient.notify);
+            }
+            if !recipient.original_recipient.is_empty() {
+                let _ = write!(text, " orcpt={}", recipient.original_recipient);
+            }
         }
         if transaction.eight_bit {
             text.push_str(" 8bit");

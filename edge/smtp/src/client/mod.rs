@@ -17,6 +17,7 @@ mod reply;
 pub use reply::{ReplyError, ReplyReader, fuzz_reply};
 
 use content::ContentWriter;
+use postring_mail::dsn::{Notify, RecipientRequest, Returned, is_envelope_id, is_original_recipient};
 use postring_mail::path::{Characters, parse_mailbox};
 use postring_mail::{Now, Reply};
 use smallvec::SmallVec;
@@ -95,6 +96,12 @@ pub struct Mail {
     pub eight_bit: bool,
     /// It came with SMTPUTF8 and its header has octets above 127: only a server that offers SMTPUTF8 gets it. Addresses speak for themselves.
     pub utf8_header: bool,
+    /// RET (RFC 3461); it and the next two are told to servers that offer DSN.
+    pub returned: Option<Returned>,
+    /// ENVID in xtext, or empty.
+    pub envelope_id: String,
+    /// What was asked for each of `recipients`; nothing for those beyond its end.
+    pub requests: Vec<RecipientRequest>,
 }
 
 /// What became of one recipient. The reply is the server's, or ours if it said nothing useful; its text is safe for logs and DSNs.
@@ -173,6 +180,8 @@ pub struct Extensions {
     pub pipelining: bool,
     /// RFC 6152.
     pub eight_bit: bool,
+    /// RFC 3461.
+    pub dsn: bool,
     /// RFC 6531.
     pub smtputf8: bool,
     /// RFC 3207.
@@ -193,6 +202,8 @@ impl Extensions {
                 found.pipelining = true;
             } else if keyword.eq_ignore_ascii_case("8BITMIME") {
                 found.eight_bit = true;
+            } else if keyword.eq_ignore_ascii_case("DSN") {
+                found.dsn = true;
             } else if keyword.eq_ignore_ascii_case("SMTPUTF8") {
                 found.smtputf8 = true;
             } else if keyword.eq_ignore_ascii_case("STARTTLS") {
@@ -411,7 +422,7 @@ impl ClientSession {
             if self.sent == 0 {
                 self.put_mail(out);
             } else if let Some(index) = self.asked.get(self.sent - 1) {
-                put(out, &["RCPT TO:<", self.mail.recipients.get(*index).map_or("", String::as_str), ">"]);
+                self.put_rcpt(*index, out);
             } else if self.answered == self.sent && self.accepted.is_empty() {
                 // All were refused, and that is known before DATA: it is not needed.
                 self.abandoned = true;
@@ -435,7 +446,33 @@ impl ClientSession {
         let international =
             self.mail.utf8_header || !self.mail.reverse_path.is_ascii() || recipients.any(|recipient| !recipient.is_ascii());
         let smtputf8 = if international { " SMTPUTF8" } else { "" };
-        put(out, &["MAIL FROM:<", &self.mail.reverse_path, ">", &size, body, smtputf8]);
+        let mut dsn = String::new();
+        if self.extensions.dsn {
+            dsn.push_str(match self.mail.returned {
+                Some(Returned::Full) => " RET=FULL",
+                Some(Returned::Headers) => " RET=HDRS",
+                None => "",
+            });
+            if is_envelope_id(&self.mail.envelope_id) {
+                dsn.push_str(" ENVID=");
+                dsn.push_str(&self.mail.envelope_id);
+            }
+        }
+        put(out, &["MAIL FROM:<", &self.mail.reverse_path, ">", &size, body, smtputf8, &dsn]);
+    }
+
+    fn put_rcpt(&self, index: usize, out: &mut Vec<u8>) {
+        let mut dsn = String::new();
+        if let Some(request) = self.mail.requests.get(index).filter(|_| self.extensions.dsn) {
+            if request.notify != Notify::default() {
+                dsn = format!(" NOTIFY={}", request.notify);
+            }
+            if is_original_recipient(&request.original_recipient) {
+                dsn.push_str(" ORCPT=");
+                dsn.push_str(&request.original_recipient);
+            }
+        }
+        put(out, &["RCPT TO:<", self.mail.recipients.get(index).map_or("", String::as_str), ">", &dsn]);
     }
 
     fn envelope_reply(&mut self, reply: Reply, now: Now, out: &mut Vec<u8>) {

@@ -301,6 +301,9 @@ impl<R> Session<R> {
         self.transaction.size_declared = None;
         self.transaction.eight_bit = false;
         self.transaction.smtputf8 = false;
+        self.transaction.returned = None;
+        self.transaction.envelope_id.clear();
+        self.transaction.envelope_bytes = 0;
         self.judge = ContentJudge::default();
         self.chunks_bytes = 0;
         if self.phase != Phase::Connected {

@@ -3,8 +3,9 @@
 use super::table::Phase;
 use super::{Awaited, Question, RecipientAnswer, Session, Step, TransactionRecipient};
 use crate::command;
-use crate::parameters::{ParameterError, mail_parameters};
+use crate::parameters::{ParameterError, mail_parameters, rcpt_parameters};
 use crate::replies;
+use postring_mail::envelope::ORIGIN_BYTES_MAX;
 use postring_mail::path::{Characters, Mailbox, PathError};
 use postring_mail::{Reply, limits};
 use smallvec::SmallVec;
@@ -53,6 +54,8 @@ impl<R> Session<R> {
         self.transaction.size_declared = parameters.size;
         self.transaction.eight_bit = parameters.eight_bit;
         self.transaction.smtputf8 = parameters.smtputf8;
+        self.transaction.returned = parameters.returned;
+        parameters.envelope_id.unwrap_or_default().clone_into(&mut self.transaction.envelope_id);
         if self.account.is_some() && !self.transaction.reverse_path.is_empty() {
             self.steps.push(Step::Ask(Question::Sender { address: self.transaction.reverse_path.clone() }));
             self.awaited = Awaited::Sender;
@@ -76,9 +79,11 @@ impl<R> Session<R> {
             Some(Ok((None, _))) => return self.error(&replies::BAD_RCPT, out),
             Some(Ok((Some(mailbox), rest))) => (mailbox, rest),
         };
-        if !rest.trim_matches(' ').is_empty() {
-            return self.error(&replies::UNKNOWN_PARAMETER, out);
-        }
+        let parameters = match rcpt_parameters(rest) {
+            Ok(parameters) => parameters,
+            Err(ParameterError::Syntax) => return self.error(&replies::BAD_PARAMETER, out),
+            Err(ParameterError::Unknown) => return self.error(&replies::UNKNOWN_PARAMETER, out),
+        };
         //= RFC 5321 section 4.5.3.1.10
         //# If an SMTP server has an implementation limit on the number of RCPT commands and this limit is exhausted, it MUST use a
         //# response code of 452
@@ -87,13 +92,25 @@ impl<R> Session<R> {
         }
         let address = joined(&mailbox);
         self.steps.push(Step::Ask(Question::Recipient { address: address.clone() }));
-        self.awaited = Awaited::Recipient(TransactionRecipient { address, targets: SmallVec::new() });
+        self.awaited = Awaited::Recipient(TransactionRecipient {
+            address,
+            targets: SmallVec::new(),
+            notify: parameters.notify.unwrap_or_default(),
+            original_recipient: parameters.original_recipient.unwrap_or_default().to_owned(),
+        });
     }
 
     pub(super) fn recipient_answered(&mut self, recipient: TransactionRecipient, answer: RecipientAnswer, out: &mut Vec<u8>) {
         match answer {
             RecipientAnswer::Accept(targets) => {
-                self.transaction.recipients.push(TransactionRecipient { targets, ..recipient });
+                let recipient = TransactionRecipient { targets, ..recipient };
+                // Better said now than behind the content: the rest can come in another transaction.
+                let bytes = self.transaction.envelope_bytes.saturating_add(recipient.envelope_bytes());
+                if bytes > limits::ENVELOPE_BYTES_MAX - ORIGIN_BYTES_MAX && !self.transaction.recipients.is_empty() {
+                    return replies::TOO_MANY_RECIPIENTS.write_to(out);
+                }
+                self.transaction.envelope_bytes = bytes;
+                self.transaction.recipients.push(recipient);
                 self.phase = Phase::Recipients;
                 replies::RECIPIENT_OK.write_to(out);
             }
