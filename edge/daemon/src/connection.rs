@@ -4,6 +4,7 @@
 //! shard's scratch, content into the slot. What an idle connection does not need is not part of its task: a handshake and the way of a
 //! message have state of their own while they last (one allocation each, about 1 KiB).
 
+use crate::delivered;
 use crate::dnsbl::Check;
 use crate::message;
 use crate::questions;
@@ -356,6 +357,7 @@ impl Connection {
         let Some(slot) = self.slot.take() else { return };
         let checks =
             message::Checks { reverse_name: self.reverse.get(), lists: self.check.known(), spf: self.sender.spf().await };
+        let wanted = delivered::wanted(&self.shard, &self.session, &slot, self.decoded);
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
         self.sender = SenderCheck::default();
         let (now, stats) = (self.shard.now(), self.shard.stats());
@@ -363,6 +365,9 @@ impl Connection {
             Ok((receipt, id)) => {
                 stats.add(Counter::MessagesAccepted, 1);
                 self.log_accepted(id);
+                if let Some(wanted) = wanted {
+                    delivered::report(&self.shard, wanted);
+                }
                 self.session.handle_receipt(receipt, id, now, &mut self.out);
             }
             Err(reply) => {

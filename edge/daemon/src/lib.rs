@@ -12,6 +12,7 @@
 //! - `dnsbl`: what block lists of others say of the client
 //! - `sender`: what the sender's domain says of the client
 //! - `message`: from the last dot to the reply
+//! - `delivered`: the report to a sender who wants to hear of success
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cookies`: the secrets of DNS cookies
 //! - `cache`: the operator's questions about the resolver
@@ -21,6 +22,7 @@ mod cache;
 pub mod config;
 mod connection;
 mod cookies;
+mod delivered;
 mod dnsbl;
 mod message;
 mod questions;

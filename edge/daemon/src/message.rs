@@ -211,12 +211,7 @@ async fn judge_and_store(
             Target::Account { shard, .. } => {
                 (Endpoint { role: Role::Store, shard: *shard }, Kind::Deliver, local_offset, length_from(local_offset))
             }
-            Target::Remote(_) => {
-                // Any shard will do; the same one for a message that is given out again.
-                #[allow(clippy::cast_possible_truncation)] // a remainder of a u32
-                let shard = ((id.0 >> 12) % u64::from(config.send_shards.max(1))) as u32;
-                (Endpoint { role: Role::Send, shard }, Kind::Queue, message_offset, length_from(message_offset))
-            }
+            Target::Remote(_) => (shard.send_endpoint(id), Kind::Queue, message_offset, length_from(message_offset)),
         };
         if !to.iter().any(|(endpoint, ..)| *endpoint == one.0) {
             to.push(one);

@@ -7,7 +7,7 @@ use crate::dnsbl::{self, Health, Lists};
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
-use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
+use postring_control::{ChildSender, Counter, Endpoint, FromChild, Gauge, ProducerEnd, Role, StatsPage};
 use postring_directory::Snapshot;
 use postring_dns::Name;
 use postring_dns::cookie::CookieSecrets;
@@ -247,6 +247,13 @@ impl Shard {
         let id = MessageId::next(self.last_id.get(), self.number, now.unix_us);
         self.last_id.set(id);
         id
+    }
+
+    /// The send shard for a message: any will do; the same one for a message that is given out again.
+    pub(crate) fn send_endpoint(&self, id: MessageId) -> Endpoint {
+        #[allow(clippy::cast_possible_truncation)] // a remainder of a u32
+        let shard = ((id.0 >> 12) % u64::from(self.config().send_shards.max(1))) as u32;
+        Endpoint { role: Role::Send, shard }
     }
 
     /// Lets `change` at the memory of a job nobody else reads now.
