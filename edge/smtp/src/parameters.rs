@@ -13,6 +13,8 @@ pub struct MailParameters<'a> {
     pub eight_bit: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// PRDR (draft-hall-prdr-00).
+    pub prdr: bool,
     /// RET= (RFC 3461).
     pub returned: Option<Returned>,
     /// ENVID= (RFC 3461), xtext.
@@ -58,6 +60,9 @@ pub fn mail_parameters(text: &str) -> Result<MailParameters<'_>, ParameterError>
             //# No parameters are associated with this keyword
             once(parameters.smtputf8 || value.is_some())?;
             parameters.smtputf8 = true;
+        } else if is(keyword, "PRDR") {
+            once(parameters.prdr || value.is_some())?;
+            parameters.prdr = true;
         } else if is(keyword, "RET") {
             once(parameters.returned.is_some())?;
             parameters.returned = Some(value.and_then(Returned::parse).ok_or(ParameterError::Syntax)?);
@@ -163,6 +168,8 @@ mod tests {
             " BODY=7BIT BODY=7BIT",
             " SMTPUTF8=",
             " SMTPUTF8 SMTPUTF8",
+            " PRDR=1",
+            " PRDR PRDR",
             " RET",
             " RET=BODY",
             " RET=FULL RET=HDRS",

@@ -26,7 +26,7 @@ replies! {
     /// VRFY: RFC 5321 section 7.3 lets a site refuse to tell, with 252.
     VERIFY = 252 1 0 "Will not say; send it and see";
     /// HELP.
-    HELP = 214 0 0 "RFC 5321; postmaster@this host reads mail";
+    HELP = 214 0 0 "RFC 5321: EHLO, MAIL, RCPT, DATA or BDAT, RSET, NOOP, VRFY, QUIT; postmaster@this host reads mail";
     /// STARTTLS (RFC 3207 section 4).
     TLS_READY = 220 0 0 "Ready to start TLS";
     /// AUTH went well (RFC 4954 section 6).
@@ -55,14 +55,14 @@ replies! {
     BAD_LINE = 500 5 2 "A command is one line of ASCII that ends with CR LF";
     /// Longer than a command may be.
     LINE_TOO_LONG = 500 5 6 "Line too long";
-    /// EHLO, HELO, LHLO.
-    BAD_HELO = 501 5 4 "Syntax: HELO, EHLO or LHLO, then the name of your host";
     /// MAIL.
     BAD_MAIL = 501 5 4 "Syntax: MAIL FROM:<address>";
     /// RCPT.
     BAD_RCPT = 501 5 4 "Syntax: RCPT TO:<address>";
     /// A parameter.
     BAD_PARAMETER = 501 5 4 "Bad parameter";
+    /// VRFY.
+    BAD_VRFY = 501 5 4 "Syntax: VRFY address";
     /// An argument where none is.
     NO_ARGUMENT = 501 5 4 "This command takes no argument";
     /// BDAT whose length cannot be read: the connection is closed behind it.
@@ -118,6 +118,12 @@ replies! {
     /// A parameter we did not announce (RFC 5321 section 4.1.1.11).
     UNKNOWN_PARAMETER = 555 5 4 "Parameter not known";
 }
+
+/// HELO, EHLO, LHLO: their replies have no enhanced codes (RFC 2034 section 4).
+pub static BAD_HELO: Reply = Reply::plain(501, "Syntax: HELO, EHLO or LHLO, then the name of your host");
+
+/// PRDR: a reply for each recipient comes now (draft-hall-prdr-00).
+pub static RECIPIENTS_FOLLOW: Reply = Reply::plain(353, "One reply for each recipient, then one for all");
 
 /// DATA.
 pub static SEND_DATA: Reply = Reply::plain(354, "End with CR LF . CR LF");

@@ -374,3 +374,33 @@ fn every_conversation_goes_as_written() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+//= RFC 2034 section 4
+//# These codes must appear in all 2xx, 4xx, and 5xx response lines other than initial greeting and any response to HELO or EHLO.
+#[test]
+fn every_reply_has_its_enhanced_code() {
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut found);
+    let has_code = |line: &str| {
+        let mut parts = line.get(4..).unwrap_or_default().split(' ').next().unwrap_or_default().split('.');
+        let class = parts.next().is_some_and(|class| class == &line[..1]);
+        let number = |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        class && parts.next().is_some_and(number) && parts.next().is_some_and(number) && parts.next().is_none()
+    };
+    let mut replies = 0;
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut in_greeting = false;
+        for line in text.lines().filter_map(|line| line.strip_prefix("S: ")) {
+            // The greeting and the first line of the reply to HELO and EHLO begin with our name, the others of that reply are keywords.
+            let begins_greeting = line.get(4..).is_some_and(|rest| rest.starts_with("mx.here.example"));
+            let greets = begins_greeting || in_greeting || line.starts_with("501 Syntax: HELO");
+            in_greeting = greets && line.as_bytes().get(3) == Some(&b'-');
+            if matches!(line.as_bytes().first(), Some(b'2' | b'4' | b'5')) && !greets {
+                assert!(has_code(line), "{}: {line}", path.display());
+                replies += 1;
+            }
+        }
+    }
+    assert!(replies > 200, "only {replies} replies");
+}

@@ -134,11 +134,21 @@ impl<R> Session<R> {
         }
     }
 
-    /// The reply to the last dot, or to BDAT with LAST; in LMTP one for each recipient.
+    /// The reply to the last dot, or to BDAT with LAST; in LMTP one for each recipient, with PRDR that and one for all.
     //= RFC 2033 section 4.2
     //# after the final ".", the server returns one reply for each previously successful RCPT command
     pub(super) fn finish(&mut self, reply: &Reply, out: &mut Vec<u8>) {
-        let replies = if self.config.protocol == Protocol::Lmtp { self.transaction.recipients.len() } else { 1 };
+        let recipients = self.transaction.recipients.len();
+        // draft-hall-prdr-00 section 4: 353, then a reply for each recipient in the order of RCPT, then the one that counts for all.
+        // For one recipient they would say the same twice.
+        let prdr = self.transaction.prdr && recipients > 1;
+        if prdr {
+            replies::RECIPIENTS_FOLLOW.write_to(out);
+        }
+        let replies = match self.config.protocol {
+            Protocol::Lmtp => recipients,
+            Protocol::Smtp | Protocol::Submission | Protocol::Submissions => 1 + if prdr { recipients } else { 0 },
+        };
         for _ in 0..replies {
             reply.write_to(out);
         }

@@ -115,6 +115,9 @@ impl<R> Session<R> {
             Verb::Rset if !argument.is_empty() => self.error(&replies::NO_ARGUMENT, out),
             Verb::Rset => replies::RESET.write_to(out),
             Verb::Noop => replies::OK.write_to(out),
+            //= RFC 5321 section 4.1.1.6
+            //# vrfy = "VRFY" SP String CRLF
+            Verb::Vrfy if argument.is_empty() => self.error(&replies::BAD_VRFY, out),
             Verb::Vrfy => replies::VERIFY.write_to(out),
             Verb::Help => replies::HELP.write_to(out),
             Verb::Quit => {

@@ -301,6 +301,7 @@ impl<R> Session<R> {
         self.transaction.size_declared = None;
         self.transaction.eight_bit = false;
         self.transaction.smtputf8 = false;
+        self.transaction.prdr = false;
         self.transaction.returned = None;
         self.transaction.envelope_id.clear();
         self.transaction.envelope_bytes = 0;

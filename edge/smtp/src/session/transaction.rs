@@ -1,7 +1,7 @@
 //! MAIL and RCPT: what is agreed before the content (RFC 5321 section 3.3).
 
 use super::table::Phase;
-use super::{Awaited, Question, RecipientAnswer, Session, Step, TransactionRecipient};
+use super::{Awaited, Protocol, Question, RecipientAnswer, Session, Step, TransactionRecipient};
 use crate::command;
 use crate::parameters::{ParameterError, mail_parameters, rcpt_parameters};
 use crate::replies;
@@ -54,6 +54,8 @@ impl<R> Session<R> {
         self.transaction.size_declared = parameters.size;
         self.transaction.eight_bit = parameters.eight_bit;
         self.transaction.smtputf8 = parameters.smtputf8;
+        // In LMTP there is one for each recipient anyhow.
+        self.transaction.prdr = parameters.prdr && self.config.protocol != Protocol::Lmtp;
         self.transaction.returned = parameters.returned;
         parameters.envelope_id.unwrap_or_default().clone_into(&mut self.transaction.envelope_id);
         if self.account.is_some() && !self.transaction.reverse_path.is_empty() {
