@@ -7,6 +7,7 @@
 use crate::delivered;
 use crate::dnsbl::Check;
 use crate::message;
+use crate::proxied;
 use crate::questions;
 use crate::reverse::ReverseName;
 use crate::sender::SenderCheck;
@@ -21,6 +22,7 @@ use postring_smtp::{
 };
 use postring_transport::{Registered, Stream};
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,8 @@ struct Connection {
     shard: Rc<Shard>,
     session: Session<Receipt>,
     stream: Stream,
+    /// The address this connection counts for.
+    counted: IpAddr,
     reverse: ReverseName,
     check: Check,
     sender: SenderCheck,
@@ -52,18 +56,21 @@ struct Connection {
     decoded: usize,
 }
 
-/// Serves a client until it or we have had enough.
-pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, config: Arc<ServerConfig>) {
-    let reverse =
-        if config.protocol == Protocol::Smtp { ReverseName::look_up(&shard, client.address) } else { ReverseName::default() };
-    let session = Session::new(config, client, shard.now());
+/// Serves a client until it or we have had enough; the address it is counted for at the end, which a proxy may have told.
+pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: Client, config: Arc<ServerConfig>) -> IpAddr {
+    let Some(client) = proxied::client(&shard, &mut stream, peer).await else { return peer.address };
+    let mut session = Session::new(config, client, shard.now());
+    if shard.config().edge.xclient_networks.iter().any(|network| network.contains(&client.address)) {
+        session.allow_xclient();
+    }
     let registered = shard.hangups().register(&stream);
     let mut connection = Connection {
         _registered: registered,
         shard,
         session,
         stream,
-        reverse,
+        counted: peer.address,
+        reverse: ReverseName::default(),
         check: Check::default(),
         sender: SenderCheck::default(),
         out: Vec::new(),
@@ -73,7 +80,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         decoded: 0,
     };
     if connection.session.config().protocol == Protocol::Submissions && Box::pin(connection.start_tls()).await.is_err() {
-        return;
+        return connection.counted;
     }
     match connection.run().await {
         Ok(()) => {}
@@ -90,6 +97,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
     }
     let all_read = connection.session.has_quit() && connection.ahead.is_empty();
     connection.stream.close(all_read).await;
+    connection.counted
 }
 
 impl Connection {
@@ -141,6 +149,7 @@ impl Connection {
                         Box::pin(questions::authenticate(&self.shard, name, password)).await
                     }
                     Question::Connect => {
+                        self.meet();
                         let answer = questions::answer(&self.shard, &self.session, &question);
                         // No list is asked of those who are sent away, nor of our users or the server that delivers to us.
                         if answer == Answer::Welcome && self.session.config().protocol == Protocol::Smtp {
@@ -170,6 +179,20 @@ impl Connection {
             Step::Close => return Ok(true),
         }
         Ok(false)
+    }
+
+    /// A client, or another one a proxy speaks for now: what is known of the one before is not of this one.
+    fn meet(&mut self) {
+        let address = self.session.client().address;
+        self.shard.recount(self.counted, address);
+        self.counted = address;
+        self.check = Check::default();
+        self.sender = SenderCheck::default();
+        self.reverse = if self.session.config().protocol == Protocol::Smtp {
+            ReverseName::look_up(&self.shard, address)
+        } else {
+            ReverseName::default()
+        };
     }
 
     fn open_body(&mut self, size_declared: Option<u64>) {

@@ -8,6 +8,7 @@
 //! - `role`: the process, its control thread
 //! - `shard`: one thread, what its tasks share
 //! - `connection`: one client, from accept to close
+//! - `proxied`: who is behind a load balancer
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
 //! - `sender`: what the sender's domain says of the client
@@ -25,6 +26,7 @@ mod cookies;
 mod delivered;
 mod dnsbl;
 mod message;
+mod proxied;
 mod questions;
 mod reverse;
 mod role;

@@ -320,16 +320,28 @@ impl Shard {
         self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
         let (shard, config) = (Rc::clone(self), Arc::clone(config));
         glommio::spawn_local(async move {
-            let client = Client { address: peer.ip(), port: peer.port() };
-            connection::serve(Rc::clone(&shard), Stream::accepted(stream), client, config).await;
-            shard.leave(peer.ip());
+            let peer = Client { address: peer.ip(), port: peer.port() };
+            let counted = connection::serve(Rc::clone(&shard), Stream::accepted(stream), peer, config).await;
+            shard.leave(counted);
         })
         .detach();
+    }
+
+    /// A connection counted for one address is another's, whom a proxy speaks for.
+    pub(crate) fn recount(&self, from: IpAddr, to: IpAddr) {
+        if from != to {
+            self.uncount(from);
+            *self.addresses.borrow_mut().entry(to).or_insert(0) += 1;
+        }
     }
 
     fn leave(&self, address: IpAddr) {
         self.connections.set(self.connections.get().saturating_sub(1));
         self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
+        self.uncount(address);
+    }
+
+    fn uncount(&self, address: IpAddr) {
         let mut addresses = self.addresses.borrow_mut();
         if let Some(count) = addresses.get_mut(&address) {
             *count -= 1;

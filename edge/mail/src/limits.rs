@@ -48,6 +48,8 @@ pub const DATA_BLOCK_WAIT_MS: u64 = 180_000;
 pub const DATA_TOTAL_WAIT_MS: u64 = 1_800_000;
 /// Time for a client to take our replies: one whose window is full is gone, or wants to keep us. Milliseconds.
 pub const REPLY_TAKEN_WAIT_MS: u64 = 60_000;
+/// Time for the PROXY header of a proxy of ours, which has it at hand when it connects. Milliseconds.
+pub const PROXY_HEADER_WAIT_MS: u64 = 10_000;
 /// Time for a TLS handshake.
 pub const TLS_HANDSHAKE_WAIT_MS: u64 = 30_000;
 

@@ -36,6 +36,8 @@ pub enum Verb {
     StartTls,
     /// RFC 4954.
     Auth,
+    /// Postfix's XCLIENT_README.
+    Xclient,
     /// Known and not done: ETRN (RFC 1985), TURN, SEND, SOML, SAML (RFC 5321 appendix F).
     Obsolete,
     /// Another protocol on the port: HTTP, TLS.
@@ -78,6 +80,7 @@ pub fn split(line: &str) -> (Verb, &str) {
                 _ => Verb::Unknown,
             }
         }
+        7 if word.eq_ignore_ascii_case("XCLIENT") => Verb::Xclient,
         8 if word.eq_ignore_ascii_case("STARTTLS") => Verb::StartTls,
         _ if ["GET", "PUT", "CONNECT", "OPTIONS", "DELETE"].contains(&word) || word.starts_with("\u{16}\u{3}") => Verb::Foreign,
         _ => Verb::Unknown,

@@ -11,6 +11,7 @@ pub mod command;
 pub mod header;
 mod judge;
 pub mod parameters;
+pub mod proxy;
 pub mod replies;
 mod session;
 pub mod trace;

@@ -67,6 +67,8 @@ replies! {
     NO_ARGUMENT = 501 5 4 "This command takes no argument";
     /// BDAT whose length cannot be read: the connection is closed behind it.
     BAD_BDAT = 501 5 4 "Syntax: BDAT octets [LAST]; closing, because what follows cannot be told from commands";
+    /// XCLIENT.
+    BAD_XCLIENT = 501 5 4 "Syntax: XCLIENT attribute=value ..., with NAME, ADDR, PORT, PROTO, HELO";
     /// AUTH.
     BAD_AUTH = 501 5 2 "Cannot decode that as base64, or it is no answer to the mechanism";
     /// AUTH answered with `*` (RFC 4954 section 4).

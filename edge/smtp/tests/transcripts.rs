@@ -21,10 +21,13 @@ use postring_smtp::{
     TlsInfo,
 };
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const TLS: TlsInfo = TlsInfo { version: "TLSv1.3", cipher: "TLS13_AES_256_GCM_SHA384" };
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// What the `!` lines say.
 struct Setup {
@@ -33,6 +36,8 @@ struct Setup {
     ready: String,
     /// `! whole`: not a byte at a time.
     whole: bool,
+    /// `! xclient`: the peer may say for whom it speaks.
+    xclient: bool,
 }
 
 struct Conversation {
@@ -47,9 +52,12 @@ struct Conversation {
 
 impl Conversation {
     fn new(setup: &Setup, piece: usize) -> Self {
-        let client = Client { address: "192.0.2.7".parse().unwrap(), port: 40_000 };
+        let client = Client { address: CLIENT, port: 40_000 };
         let now = Now { monotonic_ms: 1000, unix_us: 1_795_467_845_000_000 };
-        let session = Session::new(Arc::new(setup.config.clone()), client, now);
+        let mut session = Session::new(Arc::new(setup.config.clone()), client, now);
+        if setup.xclient {
+            session.allow_xclient();
+        }
         let mut conversation =
             Self { session, now, out: Vec::new(), pending: Vec::new(), content: Vec::new(), piece, shown: String::new() };
         let way: &[&[&str]] = &[
@@ -188,7 +196,11 @@ impl Conversation {
         }
         while let Some(step) = self.session.poll_step() {
             let text = match step {
-                Step::Ask(Question::Connect) => "connect".to_owned(),
+                Step::Ask(Question::Connect) if self.session.client().address == CLIENT => "connect".to_owned(),
+                Step::Ask(Question::Connect) => {
+                    let client = self.session.client();
+                    format!("connect {}:{}", client.address, client.port)
+                }
                 Step::Ask(Question::Sender { address }) => format!("sender {address}"),
                 Step::Ask(Question::Recipient { address }) => format!("recipient {address}"),
                 Step::Ask(Question::Authenticate { name, password }) => {
@@ -280,7 +292,12 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 fn setup(text: &str) -> Setup {
-    let mut setup = Setup { config: ServerConfig::new("mx.here.example", Protocol::Smtp), ready: String::new(), whole: false };
+    let mut setup = Setup {
+        config: ServerConfig::new("mx.here.example", Protocol::Smtp),
+        ready: String::new(),
+        whole: false,
+        xclient: false,
+    };
     for line in text.lines().filter_map(|line| line.strip_prefix("! ")) {
         let (word, value) = line.split_once(' ').unwrap_or((line, ""));
         let config = &mut setup.config;
@@ -301,6 +318,7 @@ fn setup(text: &str) -> Setup {
             "idle" => config.idle_commands_max = value.parse().unwrap(),
             "ready" => value.clone_into(&mut setup.ready),
             "whole" => setup.whole = true,
+            "xclient" => setup.xclient = true,
             other => panic!("! {other}"),
         }
     }

@@ -246,3 +246,57 @@ fn the_sender_hears_what_it_asked_for() {
     system.wait("an empty queue", || queue_is_empty(&system));
     assert_eq!(system.inbox("alice").len(), 3);
 }
+
+/// A connection that begins with these bytes.
+fn proxied(system: &System, header: &[u8]) -> std::io::Result<Smtp> {
+    let mut stream = TcpStream::connect(("127.0.0.1", system.base + 25)).unwrap();
+    stream.write_all(header)?;
+    Smtp::over(stream)
+}
+
+#[test]
+fn proxies_say_who_the_client_is() {
+    let mut system = System::init();
+    system.append_config(
+        "\n[edge]\nproxy_networks = [\"127.0.0.1/32\"]\nxclient_networks = [\"10.1.0.0/16\"]\nconnections_per_address_max = 1\n",
+    );
+    system.up();
+    let deliver = |smtp: &mut Smtp| {
+        let reply = smtp.send(&["alice@test.example"], b"Subject: proxied\n\nx\n").unwrap();
+        assert!(reply.starts_with("250"), "{reply}");
+    };
+    let received_from = |address: &str| {
+        let from = format!("(unknown [{address}])\n");
+        let has = || inbox_of(&system).iter().any(|file| file.contains(&from));
+        system.wait(&from, has);
+    };
+    let line = b"PROXY TCP4 10.2.0.7 127.0.0.1 40000 25\r\n";
+    let mut first = proxied(&system, line).unwrap();
+    assert!(!first.say("EHLO client.example").unwrap().contains("XCLIENT"));
+    deliver(&mut first);
+    received_from("10.2.0.7");
+    // The limit of connections counts the client, not the proxy.
+    assert!(proxied(&system, line).unwrap().say("NOOP").is_err(), "one from each address");
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\x0A\x01\0\x07\x7F\0\0\x01\x9C\x40\0\x19";
+    let mut second = proxied(&system, binary).unwrap();
+    assert!(second.say("EHLO proxy.example").unwrap().contains("250-XCLIENT NAME ADDR PORT PROTO HELO\r\n"));
+    assert!(second.say("XCLIENT NAME=[UNAVAILABLE] ADDR=10.3.0.9 PORT=1234").unwrap().starts_with("220 "));
+    deliver(&mut second);
+    received_from("10.3.0.9");
+    // What the proxy itself wants; it may ask again, and is not limited.
+    let health = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    for _ in 0..3 {
+        assert!(proxied(&system, health).unwrap().say("QUIT").unwrap().starts_with("221"));
+    }
+    // No header, a broken one, one that is cut: not a word.
+    for wrong in
+        [&b"EHLO client.example\r\n"[..], b"PROXY TCP4 10.2.0.7 ::1 1 25\r\nEHLO x\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xFF\xFF"]
+    {
+        assert!(proxied(&system, wrong).is_err());
+    }
+    assert!(first.say("QUIT").unwrap().starts_with("221"));
+}
+
+fn inbox_of(system: &System) -> Vec<String> {
+    system.inbox("alice").iter().map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect()
+}

@@ -1,7 +1,7 @@
 //! HELO, EHLO, LHLO: what is offered to whom (RFC 5321 section 4.1.1.1).
 
 use super::table::Phase;
-use super::{Protocol, Session};
+use super::{Protocol, Session, xclient};
 use crate::command::Verb;
 use crate::replies;
 use postring_mail::limits;
@@ -40,6 +40,11 @@ impl<R> Session<R> {
         //# maximum number of transactions the server will accept in a single session.
         let limits = format!("250-LIMITS MAILMAX={} RCPTMAX={}\r\n", limits::TRANSACTIONS_MAX, self.config.recipients_max);
         out.extend_from_slice(limits.as_bytes());
+        if self.xclient {
+            out.extend_from_slice(b"250-");
+            out.extend_from_slice(xclient::KEYWORDS.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
         if self.may_start_tls() {
             out.extend_from_slice(b"250-STARTTLS\r\n");
         }

@@ -127,6 +127,7 @@ impl<R> Session<R> {
             }
             Verb::StartTls => self.start_tls(argument, rest_behind, out),
             Verb::Auth => self.auth(argument, out),
+            Verb::Xclient => self.xclient(argument, out),
             // The table has refused these, and BDAT does not come here.
             Verb::Bdat | Verb::Expn | Verb::Obsolete | Verb::Foreign | Verb::Unknown => {
                 self.error(&replies::UNKNOWN_COMMAND, out)

@@ -9,8 +9,8 @@
 //! came in pieces is kept. Cost of a command: one search for its end, one split, no allocation but the transaction's own
 //! addresses.
 //!
-//! `lines` takes commands apart, `table` says which is allowed when, `greeting`, `security`, `transaction`, `content` and `chunking` do
-//! them.
+//! `lines` takes commands apart, `table` says which is allowed when, `greeting`, `security`, `xclient`, `transaction`,
+//! `content` and `chunking` do them.
 //!
 //! The receipt type `R` is the daemon's: the `250` after the last dot takes one, and only the journal makes them.
 
@@ -24,6 +24,7 @@ mod security;
 mod table;
 mod transaction;
 mod words;
+mod xclient;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_session;
@@ -107,6 +108,8 @@ pub struct Session<R> {
     body_deadline_ms: u64,
     draining: bool,
     quit: bool,
+    /// XCLIENT is offered.
+    xclient: bool,
     receipt: PhantomData<fn(R)>,
 }
 
@@ -145,6 +148,7 @@ impl<R> Session<R> {
             body_deadline_ms: 0,
             draining: false,
             quit: false,
+            xclient: false,
             receipt: PhantomData,
         }
     }

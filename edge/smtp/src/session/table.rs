@@ -55,6 +55,9 @@ pub(crate) fn allowed(phase: Phase, verb: Verb) -> Allowed {
         (Connected | Greeted | Sender | Recipients | Chunks | Failed, Verb::Noop | Verb::Vrfy | Verb::Help) => Idle,
         (Connected | Greeted | Sender | Recipients | Chunks | Failed, Verb::Quit) => Yes,
 
+        // "XCLIENT may be sent at any time, except in the middle of a mail delivery transaction": XCLIENT_README.
+        (Connected | Greeted | Failed, Verb::Xclient) => Yes,
+        (Sender | Recipients | Chunks, Verb::Xclient) => No(&replies::BAD_SEQUENCE),
         (Connected, Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat | Verb::StartTls | Verb::Auth) => No(&replies::NEED_HELO),
         (Greeted | Failed, Verb::Mail | Verb::StartTls | Verb::Auth) => Yes,
         (Greeted, Verb::Rcpt | Verb::Data | Verb::Bdat) | (Failed, Verb::Rcpt | Verb::Data) => No(&replies::BAD_SEQUENCE),
