@@ -43,7 +43,8 @@ pub(crate) fn wanted(shard: &Shard, session: &Session<Receipt>, taken: &Slot, bo
             recipients.push((recipient.address.clone(), recipient.original_recipient.clone()));
         }
     }
-    if recipients.is_empty() || transaction.reverse_path.is_empty() {
+    // A report on a message that requires TLS requires it too (RFC 8689 section 5), and may have to leave this host.
+    if recipients.is_empty() || transaction.reverse_path.is_empty() || transaction.require_tls {
         return None;
     }
     let arena = shard.arena();

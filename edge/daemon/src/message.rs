@@ -129,6 +129,7 @@ fn prepare(
     flags |= if transaction.smtputf8 { EnvelopeFlags::SMTPUTF8 } else { 0 };
     flags |= if session.tls().is_some() { EnvelopeFlags::TLS } else { 0 };
     flags |= if session.account().is_some() { EnvelopeFlags::AUTHENTICATED } else { 0 };
+    flags |= if transaction.require_tls { EnvelopeFlags::REQUIRE_TLS } else { 0 };
     flags |= match transaction.returned {
         Some(Returned::Full) => EnvelopeFlags::RETURN_FULL,
         Some(Returned::Headers) => EnvelopeFlags::RETURN_HEADERS,

@@ -74,6 +74,8 @@ impl EnvelopeFlags {
     pub const RETURN_FULL: u32 = 32;
     /// RET=HDRS.
     pub const RETURN_HEADERS: u32 = 64;
+    /// REQUIRETLS (RFC 8689): the sending side may give it to servers only that are verified.
+    pub const REQUIRE_TLS: u32 = 128;
 
     /// True if all of `bits` are set.
     #[must_use]

@@ -13,6 +13,8 @@ pub struct MailParameters<'a> {
     pub eight_bit: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// PRDR (draft-hall-prdr-00).
     pub prdr: bool,
     /// RET= (RFC 3461).
@@ -60,6 +62,11 @@ pub fn mail_parameters(text: &str) -> Result<MailParameters<'_>, ParameterError>
             //# No parameters are associated with this keyword
             once(parameters.smtputf8 || value.is_some())?;
             parameters.smtputf8 = true;
+        } else if is(keyword, "REQUIRETLS") {
+            //= RFC 8689 section 2
+            //# The REQUIRETLS MAIL FROM parameter [...] has no value
+            once(parameters.require_tls || value.is_some())?;
+            parameters.require_tls = true;
         } else if is(keyword, "PRDR") {
             once(parameters.prdr || value.is_some())?;
             parameters.prdr = true;
@@ -168,6 +175,7 @@ mod tests {
             " BODY=7BIT BODY=7BIT",
             " SMTPUTF8=",
             " SMTPUTF8 SMTPUTF8",
+            " REQUIRETLS=1",
             " PRDR=1",
             " PRDR PRDR",
             " RET",

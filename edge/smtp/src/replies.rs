@@ -99,6 +99,8 @@ replies! {
     AUTH_FAILED = 535 7 8 "Name or password is wrong";
     /// RFC 5321 section 3.6.2.
     NO_RELAY = 550 7 1 "We do not take mail for that domain";
+    /// REQUIRETLS for a recipient that is not here (RFC 8689 section 5).
+    NO_TLS_BEYOND = 550 7 30 "REQUIRETLS cannot be promised on the way to that recipient";
     /// No such mailbox.
     NO_MAILBOX = 550 1 1 "No such mailbox";
     /// A mailbox that takes no mail.

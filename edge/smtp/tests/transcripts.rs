@@ -240,6 +240,9 @@ impl Conversation {
         if transaction.eight_bit {
             text.push_str(" 8bit");
         }
+        if transaction.require_tls {
+            text.push_str(" requiretls");
+        }
         if transaction.smtputf8 {
             text.push_str(" utf8");
         }

@@ -45,6 +45,9 @@ impl<R> Session<R> {
             out.extend_from_slice(xclient::KEYWORDS.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
+        if self.tls.is_some() {
+            out.extend_from_slice(b"250-REQUIRETLS\r\n");
+        }
         if self.may_start_tls() {
             out.extend_from_slice(b"250-STARTTLS\r\n");
         }

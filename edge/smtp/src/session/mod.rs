@@ -305,6 +305,7 @@ impl<R> Session<R> {
         self.transaction.size_declared = None;
         self.transaction.eight_bit = false;
         self.transaction.smtputf8 = false;
+        self.transaction.require_tls = false;
         self.transaction.prdr = false;
         self.transaction.returned = None;
         self.transaction.envelope_id.clear();

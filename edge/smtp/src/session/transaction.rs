@@ -1,7 +1,7 @@
 //! MAIL and RCPT: what is agreed before the content (RFC 5321 section 3.3).
 
 use super::table::Phase;
-use super::{Awaited, Protocol, Question, RecipientAnswer, Session, Step, TransactionRecipient};
+use super::{Awaited, Protocol, Question, RecipientAnswer, Session, Step, Target, TransactionRecipient};
 use crate::command;
 use crate::parameters::{ParameterError, mail_parameters, rcpt_parameters};
 use crate::replies;
@@ -39,6 +39,11 @@ impl<R> Session<R> {
         if parameters.size.is_some_and(|size| size > self.config.message_bytes_max) {
             return self.error(&replies::TOO_LARGE, out);
         }
+        //= RFC 8689 section 3
+        //# The REQUIRETLS [...] MUST NOT be advertised [or used] on a connection that is not TLS
+        if parameters.require_tls && self.tls.is_none() {
+            return self.error(&replies::UNKNOWN_PARAMETER, out);
+        }
         let address = match mailbox {
             None => String::new(),
             Some(mailbox) if mailbox.domain.is_empty() => {
@@ -54,6 +59,7 @@ impl<R> Session<R> {
         self.transaction.size_declared = parameters.size;
         self.transaction.eight_bit = parameters.eight_bit;
         self.transaction.smtputf8 = parameters.smtputf8;
+        self.transaction.require_tls = parameters.require_tls;
         // In LMTP there is one for each recipient anyhow.
         self.transaction.prdr = parameters.prdr && self.config.protocol != Protocol::Lmtp;
         self.transaction.returned = parameters.returned;
@@ -104,6 +110,14 @@ impl<R> Session<R> {
 
     pub(super) fn recipient_answered(&mut self, recipient: TransactionRecipient, answer: RecipientAnswer, out: &mut Vec<u8>) {
         match answer {
+            //= RFC 8689 section 4.2.1
+            //# If any of the above steps fail, the client MUST issue a QUIT [...] and [...] the message [is bounced]
+            // The sending side does not verify whom it speaks to, so it could only bounce: better said at once.
+            RecipientAnswer::Accept(targets)
+                if self.transaction.require_tls && targets.iter().any(|target| matches!(target, Target::Remote(_))) =>
+            {
+                self.error(&replies::NO_TLS_BEYOND, out);
+            }
             RecipientAnswer::Accept(targets) => {
                 let recipient = TransactionRecipient { targets, ..recipient };
                 // Better said now than behind the content: the rest can come in another transaction.

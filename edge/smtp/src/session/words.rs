@@ -206,6 +206,8 @@ pub struct Transaction {
     pub eight_bit: bool,
     /// SMTPUTF8 (RFC 6531): addresses may have characters outside ASCII in their local parts; the domains here have A-labels.
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689): it must not leave this host but within TLS, to a server that is who it should be.
+    pub require_tls: bool,
     /// PRDR: a reply for each recipient behind the content (draft-hall-prdr-00).
     pub prdr: bool,
     /// RET (RFC 3461).
