@@ -90,7 +90,10 @@ fn prepare(
         results::received_spf(shard.hostname(), spf, &asked, &mut fields);
     }
     let only = match transaction.recipients.as_slice() {
-        [only] => Some(only.address.as_str()),
+        // What leaves this host must not need SMTPUTF8 for our sake (RFC 6531 section 3.7.3).
+        [only] if only.address.is_ascii() || only.targets.iter().all(|target| matches!(target, Target::Account { .. })) => {
+            Some(only.address.as_str())
+        }
         _ => None,
     };
     trace::received(

@@ -2,13 +2,9 @@
 //!
 //! Texts are kept as they came, in xtext, because the next hop gets them so; whoever shows them decodes them.
 
-/// Longest ENVID, octets of xtext.
-//= RFC 3461 section 4.4
-//# the ENVID parameter [...] MUST NOT be more than 100 characters in length
+/// Longest ENVID, octets of xtext (RFC 3461 section 4.4).
 pub const ENVELOPE_ID_BYTES_MAX: usize = 100;
-/// Longest ORCPT, octets: address type and xtext.
-//= RFC 3461 section 4.2
-//# [the] ORCPT parameter [...] MUST be less than or equal to 500 characters in length
+/// Longest ORCPT, octets: address type and xtext (RFC 3461 section 4.2).
 pub const ORIGINAL_RECIPIENT_BYTES_MAX: usize = 500;
 
 /// NOTIFY of one recipient. The numbers are part of the envelope's and the queue's formats.

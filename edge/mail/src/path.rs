@@ -37,7 +37,8 @@ impl<'a> Mailbox<'a> {
 
     /// The domain with A-labels, as DNS, directory and every other server know it. Allocates for U-labels only.
     //= RFC 6531 section 3.2
-    //# the SMTPUTF8-aware SMTP client [...] MUST first transform [U-labels] into A-labels [for the look-up]
+    //# When doing lookups, the SMTPUTF8-aware SMTP client or server MUST either use a Unicode-aware DNS library, or transform the
+    //# internationalized domain name to A-label form
     #[must_use]
     pub fn ascii_domain(&self) -> Cow<'a, str> {
         ascii_domain(self.domain).unwrap_or(Cow::Borrowed(self.domain))

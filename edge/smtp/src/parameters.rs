@@ -58,13 +58,11 @@ pub fn mail_parameters(text: &str) -> Result<MailParameters<'_>, ParameterError>
             body_given = true;
             parameters.eight_bit = is_eight_bit(value)?;
         } else if is(keyword, "SMTPUTF8") {
-            //= RFC 6531 section 3.1
-            //# No parameters are associated with this keyword
+            //= RFC 6531 section 3.4
+            //# If this parameter is provided, it MUST not accept a value.
             once(parameters.smtputf8 || value.is_some())?;
             parameters.smtputf8 = true;
         } else if is(keyword, "REQUIRETLS") {
-            //= RFC 8689 section 2
-            //# The REQUIRETLS MAIL FROM parameter [...] has no value
             once(parameters.require_tls || value.is_some())?;
             parameters.require_tls = true;
         } else if is(keyword, "PRDR") {

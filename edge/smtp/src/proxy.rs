@@ -46,9 +46,7 @@ pub fn next(header: &[u8]) -> Result<Next, NoProxyHeader> {
     if header.starts_with(SIGNATURE) { next_binary(header) } else { next_line(header) }
 }
 
-//= PROXY protocol section 2.1
-//# a receiver [...] must be configured to only receive the protocol [...] the receiver may decide to abort the connection as soon as it
-//# does not see a CRLF sequence in the first 107 characters
+/// Section 2.1: a line that is longer, or has another end than CR LF, is none.
 fn next_line(header: &[u8]) -> Result<Next, NoProxyHeader> {
     if !header.starts_with(b"PROXY ") {
         return Err(NoProxyHeader);
@@ -90,8 +88,7 @@ fn canonical(address: Ipv6Addr) -> IpAddr {
     IpAddr::V6(address).to_canonical()
 }
 
-//= PROXY protocol section 2.2
-//# Any value received [...] not matching these must be rejected / the receiver must ignore [the addresses of LOCAL]
+/// Section 2.2: other versions and commands are refused; the addresses of LOCAL are not looked at.
 fn next_binary(header: &[u8]) -> Result<Next, NoProxyHeader> {
     let Some((fixed, variable)) = header.split_first_chunk::<FIXED_BYTES>() else {
         return Ok(Next::Read(FIXED_BYTES - header.len()));

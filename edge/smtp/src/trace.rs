@@ -81,9 +81,7 @@ pub fn received(field: &Received<'_>, out: &mut Vec<u8>) {
 }
 
 //= RFC 3848 section 3
-//= RFC 6531 section 4.3
-//# "UTF8SMTP" [...] "UTF8LMTPSA"
-/// The "with" keyword.
+/// The "with" keyword; with SMTPUTF8 those of RFC 6531 section 4.3.
 fn with(field: &Received<'_>) -> &'static str {
     match (field.protocol, field.extended, field.smtputf8, field.tls.is_some(), field.authenticated) {
         (Protocol::Lmtp, _, false, false, _) => "LMTP",

@@ -177,8 +177,7 @@ fn write_recipient_text(recipient: &RecipientReport<'_>, out: &mut Vec<u8>) {
 
 /// The part for programs (RFC 3464 section 2).
 fn write_delivery_status(report: &Report<'_>, out: &mut Vec<u8>) {
-    //= RFC 3464 section 2.2.1
-    //# The optional Original-Envelope-Id field contains an "envelope identifier" [...] decoded from xtext
+    // RFC 3464 section 2.2.1: decoded, and before the other fields.
     if let Some(envelope_id) = decode_xtext(report.envelope_id).filter(|envelope_id| !envelope_id.is_empty()) {
         put(out, format_args!("Original-Envelope-Id: {envelope_id}\r\n"));
     }
@@ -186,8 +185,7 @@ fn write_delivery_status(report: &Report<'_>, out: &mut Vec<u8>) {
     put_date("Arrival-Date", report.arrived_us, out);
     for recipient in report.recipients {
         out.extend_from_slice(b"\r\n");
-        //= RFC 3464 section 2.3.1
-        //# [Original-Recipient] is optional. It should be included only if the sender-specified recipient address was present
+        // RFC 3464 section 2.3.1: only what the sender has said.
         if let Some((address_type, address)) = recipient.original_recipient.split_once(';')
             && let Some(address) = decode_xtext(address)
         {

@@ -184,8 +184,7 @@ impl Message {
     //= RFC 5321 section 6.1
     //# However, if this address is null ("<>"), the receiver-SMTP MUST NOT send a notification.
     /// With a null reverse-path nobody is to be told; else who is told what is as the sender asked.
-    //= RFC 3461 section 5.2.1
-    //# If the NOTIFY parameter [...] NEVER [...] a DSN MUST NOT be issued [...] under any conditions
+    // RFC 3461 section 4.1 says who hears what.
     fn silence(&mut self) {
         for (index, recipient) in self.progress.recipients.iter_mut().enumerate() {
             let notify = self.head.notify(index);

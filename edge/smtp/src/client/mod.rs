@@ -401,8 +401,8 @@ impl ClientSession {
     }
 
     /// Those who can be reached through SMTPUTF8 only cannot be reached through this server.
-    //= RFC 6531 section 3.1
-    //# [a client] MUST NOT [...] transmit an internationalized email message [to] a server that does not support the extension
+    //= RFC 6531 section 3.5
+    //# An SMTPUTF8-aware SMTP client MUST NOT send an internationalized message to an SMTP server that does not support SMTPUTF8.
     fn settle_international(&mut self) {
         if self.mail.utf8_header || !self.mail.reverse_path.is_ascii() {
             return self.settle(&NO_SMTPUTF8, Outcome::Permanent);

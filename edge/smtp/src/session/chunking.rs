@@ -160,8 +160,7 @@ impl<R> Session<R> {
                     self.phase = Phase::Greeted;
                 }
             }
-            //= RFC 2033 section 4.3
-            //# a BDAT command containing the LAST parameter returns one reply for each previously successful RCPT command
+            // In LMTP a reply for each recipient (RFC 2033 section 4.3).
             Phase::Recipients | Phase::Chunks if last => self.finish(reply, out),
             Phase::Sender | Phase::Recipients | Phase::Chunks => {
                 self.error(reply, out);

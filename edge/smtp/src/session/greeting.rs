@@ -35,9 +35,7 @@ impl<R> Session<R> {
         if self.config.protocol != Protocol::Lmtp {
             out.extend_from_slice(b"250-PRDR\r\n");
         }
-        //= RFC 9422 section 3
-        //# [...] RCPTMAX [...] the maximum number of RCPT commands the server accepts in a single transaction. [...] MAILMAX [...] the
-        //# maximum number of transactions the server will accept in a single session.
+        // RFC 9422: transactions of a session, recipients of a transaction.
         let limits = format!("250-LIMITS MAILMAX={} RCPTMAX={}\r\n", limits::TRANSACTIONS_MAX, self.config.recipients_max);
         out.extend_from_slice(limits.as_bytes());
         if self.xclient {

@@ -26,7 +26,7 @@ impl<R> Session<R> {
         }
         let (mailbox, rest) = match command::path_argument(argument, "FROM:", Characters::Utf8) {
             None => return self.error(&replies::BAD_MAIL, out),
-            Some(Err(error)) => return self.error(&path_reply(error, 7), out),
+            Some(Err(error)) => return self.error(&Reply::fixed(553, 1, 7, error.text()), out),
             Some(Ok(path)) => path,
         };
         let parameters = match mail_parameters(rest) {
@@ -39,8 +39,7 @@ impl<R> Session<R> {
         if parameters.size.is_some_and(|size| size > self.config.message_bytes_max) {
             return self.error(&replies::TOO_LARGE, out);
         }
-        //= RFC 8689 section 3
-        //# The REQUIRETLS [...] MUST NOT be advertised [or used] on a connection that is not TLS
+        // It is offered within TLS only (RFC 8689 section 2).
         if parameters.require_tls && self.tls.is_none() {
             return self.error(&replies::UNKNOWN_PARAMETER, out);
         }
@@ -51,7 +50,9 @@ impl<R> Session<R> {
             }
             // It stands before the parameters: only now is it known what it may be.
             Some(mailbox) if !parameters.smtputf8 && !mailbox.is_ascii() => {
-                return self.error(&path_reply(PathError::NotAscii, 7), out);
+                //= RFC 6531 section 3.5
+                //# When messages are rejected because the MAIL command requires an ASCII address, the reply-code 550 is returned
+                return self.error(&Reply::fixed(550, 6, 7, PathError::NotAscii.text()), out);
             }
             Some(mailbox) => joined(&mailbox),
         };
@@ -83,7 +84,10 @@ impl<R> Session<R> {
         let characters = if self.transaction.smtputf8 { Characters::Utf8 } else { Characters::Ascii };
         let (mailbox, rest) = match command::path_argument(argument, "TO:", characters) {
             None => return self.error(&replies::BAD_RCPT, out),
-            Some(Err(error)) => return self.error(&path_reply(error, 3), out),
+            //= RFC 6531 section 3.5
+            //# When messages are rejected because the RCPT command requires an ASCII address, the reply-code 553 is returned
+            Some(Err(error @ PathError::NotAscii)) => return self.error(&Reply::fixed(553, 6, 7, error.text()), out),
+            Some(Err(error)) => return self.error(&Reply::fixed(553, 1, 3, error.text()), out),
             Some(Ok((None, _))) => return self.error(&replies::BAD_RCPT, out),
             Some(Ok((Some(mailbox), rest))) => (mailbox, rest),
         };
@@ -110,9 +114,7 @@ impl<R> Session<R> {
 
     pub(super) fn recipient_answered(&mut self, recipient: TransactionRecipient, answer: RecipientAnswer, out: &mut Vec<u8>) {
         match answer {
-            //= RFC 8689 section 4.2.1
-            //# If any of the above steps fail, the client MUST issue a QUIT [...] and [...] the message [is bounced]
-            // The sending side does not verify whom it speaks to, so it could only bounce: better said at once.
+            // RFC 8689 section 4.2.1 lets it go to a verified server only. The sending side does not verify whom it speaks to, so it could only bounce: better said at once.
             RecipientAnswer::Accept(targets)
                 if self.transaction.require_tls && targets.iter().any(|target| matches!(target, Target::Remote(_))) =>
             {
@@ -135,15 +137,6 @@ impl<R> Session<R> {
             RecipientAnswer::Disabled => self.error(&replies::DISABLED, out),
             RecipientAnswer::Refused(reply) => self.error(&reply, out),
         }
-    }
-}
-
-//= RFC 6531 section 3.5
-//# X.6.7 [...] Non-ASCII addresses not permitted for that sender/recipient [...] Associated basic status code: 550, 553
-fn path_reply(error: PathError, detail: u16) -> Reply {
-    match error {
-        PathError::NotAscii => Reply::fixed(553, 6, 7, error.text()),
-        _ => Reply::fixed(553, 1, detail, error.text()),
     }
 }
 

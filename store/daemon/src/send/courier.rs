@@ -153,9 +153,7 @@ impl Courier {
             }
         };
         let Some((_, message)) = record::read_message(&body) else { return open.end(&UNREADABLE) };
-        //= RFC 8689 section 4.2.1
-        //# [...] the certificate presented by the server verifies successfully
-        // Nobody is verified here, so nobody gets it. The edge takes no such message for elsewhere; this is for the day it does.
+        // RFC 8689 section 4.2.1: to verified servers only. Nobody is verified here, so nobody gets it. The edge takes no such message for elsewhere; this is for the day it does.
         if errand.attempt.flags.has(EnvelopeFlags::REQUIRE_TLS) {
             return open.end(&NOT_VERIFIED);
         }
@@ -340,8 +338,7 @@ impl Open {
         for ((recipient, address), outcome) in tried.into_iter().zip(told.outcomes) {
             let wants_success = self.asked.get(&recipient).is_some_and(|request| request.notify.wants_success());
             let (kind, reply) = match outcome {
-                //= RFC 3461 section 5.2.2
-                //# If the NOTIFY=SUCCESS [...] a "relayed" DSN is issued [if the next hop does not support DSN]
+                // RFC 3461 section 5.2.2: nobody behind this host tells the sender more.
                 client::Outcome::Delivered(reply) if wants_success && !told.makes_reports => (Outcome::Relayed, reply),
                 client::Outcome::Delivered(reply) => (Outcome::Delivered, reply),
                 client::Outcome::Permanent(reply) => (Outcome::Permanent, reply),
