@@ -2,12 +2,13 @@
 //!
 //! The doc comment of a field is its manual: the reference is made from it.
 
+use ipnet::IpNet;
 use postring_mail::limits;
 use postring_policy::PolicyConfig;
 use postring_transport::dns::DnsConfig;
 use serde::{Deserialize, Serialize};
 
-/// `[edge]`: the SMTP front end. A reload takes the connection limits and `scan`; sizes, recipients and slots need a restart.
+/// `[edge]`: the SMTP front end. A reload takes the connection limits, the networks and `scan`; sizes, recipients and slots need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EdgeConfig {
@@ -21,6 +22,12 @@ pub struct EdgeConfig {
     /// Connections at once from one address for one shard; more are answered 421 4.7.0. Default 100: a big sender opens
     /// tens, only an attacker or a test needs more. Loopback addresses are not limited.
     pub connections_per_address_max: usize,
+    /// Networks of load balancers that begin each connection with a PROXY header (version 1 or 2): their clients are who it says, for
+    /// limits, lists, SPF and trace. A connection from there without one is closed. Default: none.
+    pub proxy_networks: Vec<IpNet>,
+    /// Networks of SMTP proxies that may say for whom they speak with XCLIENT (Postfix's XCLIENT_README). Behind `proxy_networks` the
+    /// client's own address counts. Default: none.
+    pub xclient_networks: Vec<IpNet>,
     /// Scan messages before the answer to the last dot. Default true. With false nothing is refused for its content.
     pub scan: bool,
     /// Slots for messages up to 60 KiB, a shard. Default 1024: memory is used only while a message is under way.
@@ -38,6 +45,8 @@ impl Default for EdgeConfig {
             recipients_max: limits::RECIPIENTS_MAX,
             connections_max: limits::CONNECTIONS_PER_SHARD_MAX,
             connections_per_address_max: 100,
+            proxy_networks: Vec::new(),
+            xclient_networks: Vec::new(),
             scan: true,
             slots_small: 1024,
             slots_medium: 64,

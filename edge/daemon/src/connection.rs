@@ -5,10 +5,12 @@
 //! message have state of their own while they last (one allocation each, about 1 KiB).
 
 use crate::content::ContentCheck;
+use crate::delivered;
 use crate::dmarc;
 use crate::dnsbl::Check;
 use crate::history;
 use crate::message;
+use crate::proxied;
 use crate::questions;
 use crate::reverse::ReverseName;
 use crate::rules::{Client as RuleClient, RuleCheck};
@@ -24,6 +26,7 @@ use postring_smtp::{
 };
 use postring_transport::{Registered, Stream};
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +46,11 @@ struct Connection {
     shard: Rc<Shard>,
     session: Session<Receipt>,
     stream: Stream,
+    /// The address this connection counts for.
+    counted: IpAddr,
     reverse: ReverseName,
     check: Check,
+    greeted: bool,
     /// It spoke before the greeting.
     early_talk: bool,
     rules: RuleCheck,
@@ -52,36 +58,42 @@ struct Connection {
     content: ContentCheck,
     /// Replies not sent yet.
     out: Vec<u8>,
-    /// Bytes the client has sent ahead.
+    /// Bytes the client has sent ahead, from `ahead_at` on. Not moved for each command: many a small one may lie there.
     ahead: Vec<u8>,
+    ahead_at: usize,
     slot: Option<Slot>,
     decoded: usize,
 }
 
-/// Serves a client until it or we have had enough.
-pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, config: Arc<ServerConfig>) {
-    let reverse =
-        if config.protocol == Protocol::Smtp { ReverseName::look_up(&shard, client.address) } else { ReverseName::default() };
-    let session = Session::new(config, client, shard.now());
+/// Serves a client until it or we have had enough; the address it is counted for at the end, which a proxy may have told.
+pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: Client, config: Arc<ServerConfig>) -> IpAddr {
+    let Some(client) = proxied::client(&shard, &mut stream, peer).await else { return peer.address };
+    let mut session = Session::new(config, client, shard.now());
+    if shard.config().edge.xclient_networks.iter().any(|network| network.contains(&client.address)) {
+        session.allow_xclient();
+    }
     let registered = shard.hangups().register(&stream);
     let mut connection = Connection {
         _registered: registered,
         shard,
         session,
         stream,
-        reverse,
+        counted: peer.address,
+        reverse: ReverseName::default(),
         check: Check::default(),
+        greeted: false,
         early_talk: false,
         rules: RuleCheck::default(),
         sender: SenderCheck::default(),
         content: ContentCheck::default(),
         out: Vec::new(),
         ahead: Vec::new(),
+        ahead_at: 0,
         slot: None,
         decoded: 0,
     };
     if connection.session.config().protocol == Protocol::Submissions && Box::pin(connection.start_tls()).await.is_err() {
-        return;
+        return connection.counted;
     }
     match connection.run().await {
         Ok(()) => {}
@@ -98,6 +110,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
     }
     let all_read = connection.session.has_quit() && connection.ahead.is_empty();
     connection.stream.close(all_read).await;
+    connection.counted
 }
 
 impl Connection {
@@ -107,6 +120,9 @@ impl Connection {
                 if self.take_step(step).await? {
                     return self.flush().await;
                 }
+            }
+            if self.slot.is_some() {
+                self.make_room();
             }
             if self.session.receiving() == Receiving::Nothing {
                 // Nothing to do and nothing to wait for: an answer was lost, which must not hold the connection for ever.
@@ -146,6 +162,7 @@ impl Connection {
                         Box::pin(questions::authenticate(&self.shard, name, password)).await
                     }
                     Question::Connect => {
+                        self.meet();
                         let answer = questions::answer(&self.shard, &self.session, &question);
                         // No list is asked of those who are sent away, nor of our users or the server that delivers to us.
                         if answer == Answer::Welcome && self.session.config().protocol == Protocol::Smtp {
@@ -176,6 +193,7 @@ impl Connection {
                 self.session.handle_answer(answer, self.shard.now(), &mut self.out);
             }
             Step::OpenBody { size_declared } => self.open_body(size_declared),
+            Step::ContinueBody { bytes } => self.continue_body(bytes),
             Step::StartTls => {
                 self.flush().await?;
                 Box::pin(self.start_tls()).await?;
@@ -190,7 +208,12 @@ impl Connection {
     async fn wait_before_greeting(&mut self) -> io::Result<bool> {
         let config = self.shard.config();
         let client = self.session.client().address;
-        if config.policy.greeting_wait_ms == 0 || config.policy.is_trusted(client) || history::is_good_client(&self.shard, client)
+        // A proxy that names another client has had its greeting.
+        let is_greeted = std::mem::replace(&mut self.greeted, true);
+        if is_greeted
+            || config.policy.greeting_wait_ms == 0
+            || config.policy.is_trusted(client)
+            || history::is_good_client(&self.shard, client)
         {
             return Ok(true);
         }
@@ -207,11 +230,30 @@ impl Connection {
         }
     }
 
+    /// A client, or another one a proxy speaks for now: what is known of the one before is not of this one.
+    fn meet(&mut self) {
+        let address = self.session.client().address;
+        self.shard.recount(self.counted, address);
+        self.counted = address;
+        self.check = Check::default();
+        self.rules = RuleCheck::default();
+        self.sender = SenderCheck::default();
+        self.reverse = if self.session.config().protocol == Protocol::Smtp {
+            ReverseName::look_up(&self.shard, address)
+        } else {
+            ReverseName::default()
+        };
+    }
+
     fn open_body(&mut self, size_declared: Option<u64>) {
         let declared = size_declared.and_then(|size| usize::try_from(size).ok()).unwrap_or(FIRST_BYTES);
         // A little more than declared: many count without the dots and line ends.
         let bytes = SLOT_HEAD_BYTES + declared.saturating_add(declared / 32 + ROOM_MIN).clamp(FIRST_BYTES, BODY_BYTES_MAX);
         let now = self.shard.now();
+        // Chunks of a message that RSET has ended.
+        if let Some(slot) = self.slot.take() {
+            self.shard.release(slot);
+        }
         self.slot = self.shard.arena().acquire(bytes);
         self.decoded = 0;
         if self.slot.is_some() {
@@ -220,6 +262,37 @@ impl Connection {
         } else {
             self.session.body_refused(&replies::NO_SLOT, &mut self.out);
         }
+    }
+
+    /// Another chunk: what is there already is moved to a larger slot at most once, if this one does not hold both.
+    fn continue_body(&mut self, bytes: u64) {
+        let wanted = usize::try_from(bytes).unwrap_or(BODY_BYTES_MAX).clamp(ROOM_MIN, BODY_BYTES_MAX);
+        let (has_room, now) = (self.grow(wanted), self.shard.now());
+        if has_room {
+            self.session.body_opened(now, &mut self.out);
+        } else {
+            self.session.body_refused(&replies::NO_SLOT, &mut self.out);
+        }
+    }
+
+    /// Sees that there is a slot with room for `wanted` bytes more, or, where no class is that large, for a good part of them. False, and
+    /// there is no slot any more, if none is free.
+    fn grow(&mut self, wanted: usize) -> bool {
+        let Some(mut slot) = self.slot.take() else { return false };
+        let mut arena = self.shard.arena();
+        let used = SLOT_HEAD_BYTES + self.decoded;
+        if arena.capacity(&slot) - used < wanted {
+            slot = match arena.promote(slot, used) {
+                Ok(larger) => larger,
+                Err(slot) if arena.capacity(&slot) - used >= ROOM_MIN => slot,
+                Err(slot) => {
+                    arena.release(slot);
+                    return false;
+                }
+            };
+        }
+        self.slot = Some(slot);
+        true
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
@@ -237,37 +310,35 @@ impl Connection {
 
     /// Gives the session what the client had sent before it could be taken.
     fn take_ahead(&mut self) {
-        let mut ahead = std::mem::take(&mut self.ahead);
+        let (mut ahead, at) = (std::mem::take(&mut self.ahead), std::mem::take(&mut self.ahead_at));
         let now = self.shard.now();
-        match self.session.receiving() {
-            Receiving::Commands => {
-                let taken = self.session.handle_bytes(&ahead, now, &mut self.out);
-                ahead.drain(..taken);
-                self.ahead = ahead;
-            }
+        let bytes = ahead.get_mut(at..).unwrap_or_default();
+        let taken = match self.session.receiving() {
+            Receiving::Commands => self.session.handle_bytes(bytes, now, &mut self.out),
             Receiving::Body => {
                 let length = {
                     let mut arena = self.shard.arena();
                     let memory = self.slot.as_ref().map(|slot| arena.bytes_mut(slot)).unwrap_or_default();
                     let room = memory.get_mut(SLOT_HEAD_BYTES + self.decoded..).unwrap_or_default();
-                    let length = room.len().min(ahead.len());
-                    if let (Some(room), Some(bytes)) = (room.get_mut(..length), ahead.get(..length)) {
+                    let length = room.len().min(bytes.len()).min(self.session.content_left());
+                    if let (Some(room), Some(bytes)) = (room.get_mut(..length), bytes.get(..length)) {
                         room.copy_from_slice(bytes);
                     }
                     length
                 };
-                let behind = ahead.split_off(length);
-                self.take_body(length);
-                self.ahead.extend_from_slice(&behind);
-                self.make_room();
+                length - self.take_body(length)
             }
             Receiving::Discard => {
-                let length = ahead.len();
-                if let BodyProgress::End { rest, .. } = self.session.handle_body(&mut ahead, 0, length, now, &mut self.out) {
-                    self.ahead = ahead.split_off(rest);
+                let length = bytes.len();
+                match self.session.handle_body(bytes, 0, length, now, &mut self.out) {
+                    BodyProgress::More { .. } => length,
+                    BodyProgress::End { rest, .. } => rest,
                 }
             }
-            Receiving::Nothing => self.ahead = ahead,
+            Receiving::Nothing => 0,
+        };
+        if at + taken < ahead.len() {
+            (self.ahead, self.ahead_at) = (ahead, at + taken);
         }
     }
 
@@ -293,67 +364,68 @@ impl Connection {
     /// Receives content straight into the slot. False: the client has closed.
     async fn receive_body(&mut self) -> io::Result<bool> {
         let shard = Rc::clone(&self.shard);
-        let (slot, decoded) = (&self.slot, self.decoded);
+        let (slot, decoded, left) = (&self.slot, self.decoded, self.session.content_left());
         let received = self
             .stream
             .receive(|read| {
                 let mut arena = shard.arena();
                 let memory = slot.as_ref().map(|slot| arena.bytes_mut(slot)).unwrap_or_default();
-                read(memory.get_mut(SLOT_HEAD_BYTES + decoded..).unwrap_or_default())
+                let room = memory.get_mut(SLOT_HEAD_BYTES + decoded..).unwrap_or_default();
+                // Behind a chunk are commands: they are not the slot's.
+                let length = room.len().min(left);
+                read(room.get_mut(..length).unwrap_or_default())
             })
             .await?;
         if received == 0 {
             return Ok(false);
         }
-        self.take_body(received);
-        self.make_room();
+        let behind = self.take_body(received);
+        if behind > 0 {
+            let arena = shard.arena();
+            let slot = self.slot.as_ref().map(|slot| arena.bytes(slot)).unwrap_or_default();
+            let end = SLOT_HEAD_BYTES + decoded + received;
+            self.ahead.extend_from_slice(slot.get(end - behind..end).unwrap_or_default());
+        }
         Ok(true)
     }
 
-    /// Decodes bytes that lie in the slot behind what is decoded.
-    fn take_body(&mut self, fresh: usize) {
+    /// Decodes bytes that lie in the slot behind what is decoded; how many of them, at the end, are no content.
+    fn take_body(&mut self, fresh: usize) -> usize {
         let now = self.shard.now();
         let shard = Rc::clone(&self.shard);
         let mut arena = shard.arena();
-        let Some(slot) = self.slot.as_ref() else { return };
+        let Some(slot) = self.slot.as_ref() else { return 0 };
         let content = arena.bytes_mut(slot).get_mut(SLOT_HEAD_BYTES..).unwrap_or_default();
         let end = self.decoded + fresh;
-        match self.session.handle_body(content, self.decoded, fresh, now, &mut self.out) {
-            BodyProgress::More { decoded } => self.decoded = decoded,
+        let behind = match self.session.handle_body(content, self.decoded, fresh, now, &mut self.out) {
+            BodyProgress::More { decoded } => {
+                self.decoded = decoded;
+                0
+            }
             BodyProgress::End { decoded, rest } => {
                 self.decoded = decoded;
-                self.ahead.extend_from_slice(content.get(rest..end).unwrap_or_default());
+                end.saturating_sub(rest)
             }
-        }
+        };
         self.content.take(&shard, content.get(..self.decoded).unwrap_or_default());
+        behind
     }
 
-    /// A message that outgrows its slot gets a larger one; one that was refused gives its slot back.
+    /// A message that outgrows its slot gets a larger one; one that was refused, or ended by RSET, gives its slot back.
     fn make_room(&mut self) {
         match self.session.receiving() {
             Receiving::Body => {
-                let Some(slot) = self.slot.take() else { return };
-                let mut arena = self.shard.arena();
-                let used = SLOT_HEAD_BYTES + self.decoded;
-                if arena.capacity(&slot) - used >= ROOM_MIN {
-                    self.slot = Some(slot);
-                    return;
-                }
-                match arena.promote(slot, used) {
-                    Ok(larger) => self.slot = Some(larger),
-                    Err(slot) => {
-                        arena.release(slot);
-                        self.session.body_overflowed(replies::NO_SLOT.clone());
-                    }
+                if !self.grow(ROOM_MIN) {
+                    self.session.body_overflowed(replies::NO_SLOT.clone());
                 }
             }
-            Receiving::Discard | Receiving::Commands => {
+            Receiving::Discard | Receiving::Commands if !self.session.holds_content() => {
                 if let Some(slot) = self.slot.take() {
                     self.shard.release(slot);
                 }
             }
-            // Complete: it waits to be submitted.
-            Receiving::Nothing => {}
+            // Between chunks, or complete: it waits for more, or to be submitted.
+            Receiving::Discard | Receiving::Commands | Receiving::Nothing => {}
         }
     }
 
@@ -370,6 +442,7 @@ impl Connection {
             signatures: &signatures,
             dmarc: dmarc.as_ref(),
         };
+        let wanted = delivered::wanted(&self.shard, &self.session, &slot, self.decoded);
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
         self.sender = SenderCheck::default();
         let (now, stats) = (self.shard.now(), self.shard.stats());
@@ -377,6 +450,9 @@ impl Connection {
             Ok((receipt, id)) => {
                 stats.add(Counter::MessagesAccepted, 1);
                 self.log_accepted(id);
+                if let Some(wanted) = wanted {
+                    delivered::report(&self.shard, wanted);
+                }
                 self.session.handle_receipt(receipt, id, now, &mut self.out);
             }
             Err(reply) => {

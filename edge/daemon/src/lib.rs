@@ -8,6 +8,7 @@
 //! - `role`: the process, its control thread
 //! - `shard`: one thread, what its tasks share
 //! - `connection`: one client, from accept to close
+//! - `proxied`: who is behind a load balancer
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
 //! - `dmarc`: whether a message is from the domain it shows
@@ -17,6 +18,7 @@
 //! - `history`: what its senders have brought before; `memory`: where that is kept
 //! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
+//! - `delivered`: the report to a sender who wants to hear of success
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cookies`: the secrets of DNS cookies
 //! - `cache`: the operator's questions about the resolver
@@ -27,12 +29,14 @@ pub mod config;
 mod connection;
 mod content;
 mod cookies;
+mod delivered;
 mod dmarc;
 mod dnsbl;
 mod found;
 mod history;
 mod memory;
 mod message;
+mod proxied;
 mod questions;
 mod reverse;
 mod role;

@@ -9,6 +9,7 @@ use postring_auth::results::{self, AuthenticationResults, received_spf};
 use postring_auth::spf::{Session as SpfSession, Spf};
 use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
+use postring_mail::dsn::Returned;
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
 use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
 use postring_mail::verdict::{Outcome, Symbol, VerdictView, VerdictWriter};
@@ -89,7 +90,10 @@ fn prepare(
     let mut fields = Vec::with_capacity(1024);
     write_results(shard, session, checks, now, &mut fields);
     let only = match transaction.recipients.as_slice() {
-        [only] => Some(only.address.as_str()),
+        // What leaves this host must not need SMTPUTF8 for our sake (RFC 6531 section 3.7.3).
+        [only] if only.address.is_ascii() || only.targets.iter().all(|target| matches!(target, Target::Account { .. })) => {
+            Some(only.address.as_str())
+        }
         _ => None,
     };
     trace::received(
@@ -100,6 +104,7 @@ fn prepare(
             host: shard.hostname(),
             protocol: session.config().protocol,
             extended: session.is_extended(),
+            smtputf8: transaction.smtputf8,
             tls: session.tls(),
             authenticated: session.account().is_some(),
             id,
@@ -127,8 +132,15 @@ fn prepare(
 
     let mut flags = 0;
     flags |= if transaction.eight_bit { EnvelopeFlags::EIGHT_BIT } else { 0 };
+    flags |= if transaction.smtputf8 { EnvelopeFlags::SMTPUTF8 } else { 0 };
     flags |= if session.tls().is_some() { EnvelopeFlags::TLS } else { 0 };
     flags |= if session.account().is_some() { EnvelopeFlags::AUTHENTICATED } else { 0 };
+    flags |= if transaction.require_tls { EnvelopeFlags::REQUIRE_TLS } else { 0 };
+    flags |= match transaction.returned {
+        Some(Returned::Full) => EnvelopeFlags::RETURN_FULL,
+        Some(Returned::Headers) => EnvelopeFlags::RETURN_HEADERS,
+        None => 0,
+    };
     let client = session.client().address.to_string();
     let origin = Origin {
         id,
@@ -138,6 +150,7 @@ fn prepare(
         client: &client,
         helo: session.helo(),
         account: session.account().map_or("", |account| account.address.as_str()),
+        envelope_id: &transaction.envelope_id,
     };
     let full = |_| replies::TOO_MANY_RECIPIENTS.clone();
     let mut writer = EnvelopeWriter::begin(memory, &origin).map_err(full)?;
@@ -147,7 +160,10 @@ fn prepare(
                 Target::Account { id, shard } => (*id, *shard, recipient.address.as_str()),
                 Target::Remote(address) => (0, 0, address.as_str()),
             };
-            writer.push(&Recipient { account, shard, flags: 0, forward_path }).map_err(full)?;
+            let original_recipient = &recipient.original_recipient;
+            writer
+                .push(&Recipient { account, shard, notify: recipient.notify, forward_path, original_recipient })
+                .map_err(full)?;
         }
     }
     Ok((message_offset, writer.finish()))
@@ -276,12 +292,7 @@ async fn judge_and_store(
             Target::Account { shard, .. } => {
                 (Endpoint { role: Role::Store, shard: *shard }, Kind::Deliver, local_offset, length_from(local_offset))
             }
-            Target::Remote(_) => {
-                // Any shard will do; the same one for a message that is given out again.
-                #[allow(clippy::cast_possible_truncation)] // a remainder of a u32
-                let shard = ((id.0 >> 12) % u64::from(config.send_shards.max(1))) as u32;
-                (Endpoint { role: Role::Send, shard }, Kind::Queue, message_offset, length_from(message_offset))
-            }
+            Target::Remote(_) => (shard.send_endpoint(id), Kind::Queue, message_offset, length_from(message_offset)),
         };
         if !to.iter().any(|(endpoint, ..)| *endpoint == one.0) {
             to.push(one);

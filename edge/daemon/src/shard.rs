@@ -8,7 +8,7 @@ use crate::memory::Memory;
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
-use postring_control::{ChildSender, Counter, FromChild, Gauge, ProducerEnd, StatsPage};
+use postring_control::{ChildSender, Counter, Endpoint, FromChild, Gauge, ProducerEnd, Role, StatsPage};
 use postring_directory::Snapshot;
 use postring_dns::Name;
 use postring_dns::cookie::CookieSecrets;
@@ -259,6 +259,13 @@ impl Shard {
         id
     }
 
+    /// The send shard for a message: any will do; the same one for a message that is given out again.
+    pub(crate) fn send_endpoint(&self, id: MessageId) -> Endpoint {
+        #[allow(clippy::cast_possible_truncation)] // a remainder of a u32
+        let shard = ((id.0 >> 12) % u64::from(self.config().send_shards.max(1))) as u32;
+        Endpoint { role: Role::Send, shard }
+    }
+
     /// Lets `change` at the memory of a job nobody else reads now.
     pub(crate) fn with_slot<T>(&self, job: JobId, change: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
         let mut jobs = self.jobs.borrow_mut();
@@ -323,16 +330,28 @@ impl Shard {
         self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
         let (shard, config) = (Rc::clone(self), Arc::clone(config));
         glommio::spawn_local(async move {
-            let client = Client { address: peer.ip(), port: peer.port() };
-            connection::serve(Rc::clone(&shard), Stream::accepted(stream), client, config).await;
-            shard.leave(peer.ip());
+            let peer = Client { address: peer.ip(), port: peer.port() };
+            let counted = connection::serve(Rc::clone(&shard), Stream::accepted(stream), peer, config).await;
+            shard.leave(counted);
         })
         .detach();
+    }
+
+    /// A connection counted for one address is another's, whom a proxy speaks for.
+    pub(crate) fn recount(&self, from: IpAddr, to: IpAddr) {
+        if from != to {
+            self.uncount(from);
+            *self.addresses.borrow_mut().entry(to).or_insert(0) += 1;
+        }
     }
 
     fn leave(&self, address: IpAddr) {
         self.connections.set(self.connections.get().saturating_sub(1));
         self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
+        self.uncount(address);
+    }
+
+    fn uncount(&self, address: IpAddr) {
         let mut addresses = self.addresses.borrow_mut();
         if let Some(count) = addresses.get_mut(&address) {
             *count -= 1;

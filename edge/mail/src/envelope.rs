@@ -3,20 +3,26 @@
 //! The edge writes it, scanner and store read it from the read-only mapping, so every reading is checked.
 //!
 //! ```text
-//!   u32 magic "ENV1"   u32 length of all   u64 message id   u64 received_us   u32 flags   u16 recipients   u16 zero
+//!   u32 magic "ENV2"   u32 length of all   u64 message id   u64 received_us   u32 flags   u16 recipients   u16 zero
 //!   u16+bytes reverse-path (empty: null)   u16+bytes client address   u16+bytes helo   u16+bytes account
+//!   u16+bytes ENVID in xtext (empty: none)
 //!   recipients times:
-//!     u64 account id (0: remote)   u32 shard   u16 flags   u16+bytes forward-path
+//!     u64 account id (0: remote)   u32 shard   u16 NOTIFY   u16+bytes forward-path   u16+bytes ORCPT (empty: none)
 //! ```
 //! All little-endian; texts are UTF-8.
 
+use crate::dsn::Notify;
 use crate::wire::{Reader, Writer};
 
-const MAGIC: [u8; 4] = *b"ENV1";
+const MAGIC: [u8; 4] = *b"ENV2";
 const LENGTH_OFFSET: usize = 4;
 const FLAGS_OFFSET: usize = 24;
 const COUNT_OFFSET: usize = 28;
 const FIXED_BYTES: usize = 32;
+/// Of a recipient: the numbers, and the lengths of two texts.
+pub const RECIPIENT_FIXED_BYTES: usize = 18;
+/// Bytes of an envelope without its recipients, at most: what SMTP lets the texts of [`Origin`] be.
+pub const ORIGIN_BYTES_MAX: usize = FIXED_BYTES + 10 + 3 * 320 + 64 + crate::dsn::ENVELOPE_ID_BYTES_MAX;
 
 /// Names a message from the edge that received it to the files it ends in: 51 bits of microseconds since
 /// 1970, 12 bits that keep shards and equal microseconds apart. Grows within a shard.
@@ -64,6 +70,12 @@ impl EnvelopeFlags {
     pub const AUTHENTICATED: u32 = 8;
     /// Policy says: into the Junk folder.
     pub const JUNK: u32 = 16;
+    /// RET=FULL (RFC 3461 section 4.3).
+    pub const RETURN_FULL: u32 = 32;
+    /// RET=HDRS.
+    pub const RETURN_HEADERS: u32 = 64;
+    /// REQUIRETLS (RFC 8689): the sending side may give it to servers only that are verified.
+    pub const REQUIRE_TLS: u32 = 128;
 
     /// True if all of `bits` are set.
     #[must_use]
@@ -79,10 +91,12 @@ pub struct Recipient<'a> {
     pub account: u64,
     /// The store shard that owns the account; meaningless for a remote address.
     pub shard: u32,
-    /// Reserved for per-recipient requests (DSN NOTIFY); 0.
-    pub flags: u16,
+    /// Of what the sender wants to hear (RFC 3461).
+    pub notify: Notify,
     /// The address as the client gave it, `local-part@domain`.
     pub forward_path: &'a str,
+    /// ORCPT: address type and address in xtext, or empty (RFC 3461).
+    pub original_recipient: &'a str,
 }
 
 /// Everything of an envelope but its recipients.
@@ -102,6 +116,16 @@ pub struct Origin<'a> {
     pub helo: &'a str,
     /// The account that authenticated; empty without AUTH.
     pub account: &'a str,
+    /// ENVID in xtext, or empty (RFC 3461).
+    pub envelope_id: &'a str,
+}
+
+impl Recipient<'_> {
+    /// Bytes it takes in an envelope.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        RECIPIENT_FIXED_BYTES + self.forward_path.len() + self.original_recipient.len()
+    }
 }
 
 /// Writes an envelope into the head of a slot. Allocates nothing; a recipient that does not fit is refused.
@@ -131,7 +155,8 @@ impl<'a> EnvelopeWriter<'a> {
             && writer.short_bytes(origin.reverse_path.as_bytes())
             && writer.short_bytes(origin.client.as_bytes())
             && writer.short_bytes(origin.helo.as_bytes())
-            && writer.short_bytes(origin.account.as_bytes());
+            && writer.short_bytes(origin.account.as_bytes())
+            && writer.short_bytes(origin.envelope_id.as_bytes());
         if written { Ok(Self { writer, recipients: 0 }) } else { Err(EnvelopeFull) }
     }
 
@@ -144,8 +169,9 @@ impl<'a> EnvelopeWriter<'a> {
         let written = self.recipients < u16::MAX
             && self.writer.bytes(&recipient.account.to_le_bytes())
             && self.writer.bytes(&recipient.shard.to_le_bytes())
-            && self.writer.bytes(&recipient.flags.to_le_bytes())
-            && self.writer.short_bytes(recipient.forward_path.as_bytes());
+            && self.writer.bytes(&recipient.notify.bits().to_le_bytes())
+            && self.writer.short_bytes(recipient.forward_path.as_bytes())
+            && self.writer.short_bytes(recipient.original_recipient.as_bytes());
         if !written {
             self.writer.truncate(before);
             return Err(EnvelopeFull);
@@ -224,6 +250,7 @@ impl<'a> EnvelopeView<'a> {
             client: rest.short_str()?,
             helo: rest.short_str()?,
             account: rest.short_str()?,
+            envelope_id: rest.short_str()?,
         };
         let recipients = rest.clone().bytes(length.checked_sub(FIXED_BYTES)?.checked_sub(origin_bytes(&origin))?)?;
         for _ in 0..count {
@@ -246,11 +273,18 @@ impl<'a> EnvelopeView<'a> {
 }
 
 fn origin_bytes(origin: &Origin<'_>) -> usize {
-    8 + origin.reverse_path.len() + origin.client.len() + origin.helo.len() + origin.account.len()
+    let texts = [origin.reverse_path, origin.client, origin.helo, origin.account, origin.envelope_id];
+    texts.into_iter().map(|text| 2 + text.len()).sum()
 }
 
 fn read_recipient<'a>(reader: &mut Reader<'a>) -> Option<Recipient<'a>> {
-    Some(Recipient { account: reader.u64()?, shard: reader.u32()?, flags: reader.u16()?, forward_path: reader.short_str()? })
+    Some(Recipient {
+        account: reader.u64()?,
+        shard: reader.u32()?,
+        notify: Notify::from_bits(reader.u16()?)?,
+        forward_path: reader.short_str()?,
+        original_recipient: reader.short_str()?,
+    })
 }
 
 /// For the fuzzer and the replay of its inputs: reads anything, must not panic; what was read can be written and read again.
@@ -285,6 +319,7 @@ mod tests {
             client: "192.0.2.1",
             helo: "mx.b.example",
             account: "",
+            envelope_id: "QQ314159",
         }
     }
 
@@ -293,8 +328,20 @@ mod tests {
         let mut head = [0; 4096];
         let mut writer = EnvelopeWriter::begin(&mut head, &origin()).unwrap();
         let recipients = [
-            Recipient { account: 3, shard: 1, flags: 0, forward_path: "u@here.example" },
-            Recipient { account: 0, shard: 0, flags: 0, forward_path: "x@there.example" },
+            Recipient {
+                account: 3,
+                shard: 1,
+                notify: Notify::parse("NEVER").unwrap(),
+                forward_path: "u@here.example",
+                original_recipient: "rfc822;u+2B@here.example",
+            },
+            Recipient {
+                account: 0,
+                shard: 0,
+                notify: Notify::default(),
+                forward_path: "x@there.example",
+                original_recipient: "",
+            },
         ];
         for recipient in &recipients {
             writer.push(recipient).unwrap();
@@ -313,7 +360,8 @@ mod tests {
         let mut head = [0; 150];
         let mut writer = EnvelopeWriter::begin(&mut head, &origin()).unwrap();
         let long = "x".repeat(100);
-        let recipient = Recipient { account: 1, shard: 0, flags: 0, forward_path: &long };
+        let recipient =
+            Recipient { account: 1, shard: 0, notify: Notify::default(), forward_path: &long, original_recipient: "" };
         assert_eq!(writer.push(&recipient), Err(EnvelopeFull));
         writer.push(&Recipient { forward_path: "s@t", ..recipient }).unwrap();
         writer.finish();
@@ -335,7 +383,7 @@ mod tests {
         fn any_bytes_are_harmless(data in proptest::collection::vec(any::<u8>(), 0..200), keep in 0..64_usize) {
             let mut head = [0; 200];
             let mut writer = EnvelopeWriter::begin(&mut head, &origin()).unwrap();
-            let _ = writer.push(&Recipient { account: 1, shard: 0, flags: 0, forward_path: "a@b" });
+            let _ = writer.push(&Recipient { account: 1, shard: 0, notify: Notify::default(), forward_path: "a@b", original_recipient: "" });
             writer.finish();
             let length = data.len();
             if keep < length { head[keep..length].copy_from_slice(&data[keep..]); }

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod date;
+pub mod dsn;
 pub mod envelope;
 pub mod limits;
 pub mod path;

@@ -26,6 +26,9 @@ pub const RECIPIENTS_MAX: usize = 100;
 pub const MESSAGE_BYTES_DEFAULT: u64 = 35 * 1024 * 1024;
 /// No configuration may ask for more: a slot of the largest class must hold it.
 pub const MESSAGE_BYTES_CEILING: u64 = 39 * 1024 * 1024;
+/// A chunk (BDAT, RFC 3030) of a refused message that says it is longer is not read to its end: the connection is closed. Long enough for whoever
+/// overlooked SIZE.
+pub const CHUNK_DISCARDED_BYTES_MAX: u64 = 4 * MESSAGE_BYTES_CEILING;
 
 /// Received fields in a message before it is called a loop (RFC 5321 section 6.3 asks for at least 100).
 pub const RECEIVED_FIELDS_MAX: usize = 100;
@@ -45,6 +48,8 @@ pub const DATA_BLOCK_WAIT_MS: u64 = 180_000;
 pub const DATA_TOTAL_WAIT_MS: u64 = 1_800_000;
 /// Time for a client to take our replies: one whose window is full is gone, or wants to keep us. Milliseconds.
 pub const REPLY_TAKEN_WAIT_MS: u64 = 60_000;
+/// Time for the PROXY header of a proxy of ours, which has it at hand when it connects. Milliseconds.
+pub const PROXY_HEADER_WAIT_MS: u64 = 10_000;
 /// Time for a TLS handshake.
 pub const TLS_HANDSHAKE_WAIT_MS: u64 = 30_000;
 

@@ -3,9 +3,21 @@
 //! Strict: what the grammar does not allow is refused, because every tolerant parser disagrees with its neighbour's, and mail is
 //! lost or forged in between. Two habits of everybody are kept: `<postmaster>` without a domain (section 4.1.1.3), and source
 //! routes, which are read and ignored (appendix C).
+//!
+//! With SMTPUTF8 (RFC 6531 section 3.3) local parts may have characters outside ASCII, and domains U-labels: [`Characters`] says whether.
 
 use crate::limits::{DOMAIN_BYTES_MAX, LOCAL_PART_BYTES_MAX, PATH_BYTES_MAX};
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Which characters an address may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Characters {
+    /// Those of RFC 5321.
+    Ascii,
+    /// Also those of RFC 6531: SMTPUTF8 was said, or may be yet.
+    Utf8,
+}
 
 /// A mailbox: `Local-part "@" ( Domain / address-literal )`, borrowed from the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +26,32 @@ pub struct Mailbox<'a> {
     pub local_part: &'a str,
     /// The domain or address literal as sent; empty only for `<postmaster>`.
     pub domain: &'a str,
+}
+
+impl<'a> Mailbox<'a> {
+    /// True if it needs no SMTPUTF8.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.local_part.is_ascii() && self.domain.is_ascii()
+    }
+
+    /// The domain with A-labels, as DNS, directory and every other server know it. Allocates for U-labels only.
+    //= RFC 6531 section 3.2
+    //# When doing lookups, the SMTPUTF8-aware SMTP client or server MUST either use a Unicode-aware DNS library, or transform the
+    //# internationalized domain name to A-label form
+    #[must_use]
+    pub fn ascii_domain(&self) -> Cow<'a, str> {
+        ascii_domain(self.domain).unwrap_or(Cow::Borrowed(self.domain))
+    }
+}
+
+/// A domain with its U-labels turned into A-labels (RFC 5891 by way of UTS 46); `None` if there is a label IDNA does not allow. ASCII, and
+/// so an address literal, is left as it is.
+fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
+    if domain.is_ascii() {
+        return Some(Cow::Borrowed(domain));
+    }
+    idna::domain_to_ascii(domain).ok().filter(|ascii| is_domain(ascii)).map(Cow::Owned)
 }
 
 /// What is wrong with a path.
@@ -40,7 +78,7 @@ impl PathError {
             Self::LocalPart => "Bad local part in the address",
             Self::Domain => "Bad domain in the address",
             Self::TooLong => "The address is too long",
-            Self::NotAscii => "Characters outside ASCII in the address need SMTPUTF8, which is not offered",
+            Self::NotAscii => "Characters outside ASCII in the address need SMTPUTF8 behind MAIL",
         }
     }
 }
@@ -49,8 +87,8 @@ impl PathError {
 ///
 /// # Errors
 /// See [`PathError`].
-pub fn parse_path(text: &str) -> Result<(Option<Mailbox<'_>>, &str), PathError> {
-    if !text.is_ascii() {
+pub fn parse_path(text: &str, characters: Characters) -> Result<(Option<Mailbox<'_>>, &str), PathError> {
+    if characters == Characters::Ascii && !text.is_ascii() {
         return Err(PathError::NotAscii);
     }
     let inner = text.strip_prefix('<').ok_or(PathError::Brackets)?;
@@ -63,7 +101,7 @@ pub fn parse_path(text: &str) -> Result<(Option<Mailbox<'_>>, &str), PathError> 
         return Err(PathError::TooLong);
     }
     let inner = skip_source_route(inner)?;
-    Ok((Some(parse_mailbox(inner)?), rest))
+    Ok((Some(parse_mailbox(inner, characters)?), rest))
 }
 
 /// The bracket that closes the path: one inside a quoted string does not.
@@ -101,8 +139,8 @@ fn skip_source_route(path: &str) -> Result<&str, PathError> {
 ///
 /// # Errors
 /// See [`PathError`].
-pub fn parse_mailbox(text: &str) -> Result<Mailbox<'_>, PathError> {
-    if !text.is_ascii() {
+pub fn parse_mailbox(text: &str, characters: Characters) -> Result<Mailbox<'_>, PathError> {
+    if characters == Characters::Ascii && !text.is_ascii() {
         return Err(PathError::NotAscii);
     }
     if text.eq_ignore_ascii_case("postmaster") {
@@ -116,29 +154,42 @@ pub fn parse_mailbox(text: &str) -> Result<Mailbox<'_>, PathError> {
     if !(is_dot_string(local_part) || is_quoted_string(local_part)) {
         return Err(PathError::LocalPart);
     }
-    if !(is_domain(domain) || is_address_literal(domain)) {
+    let is_good = is_address_literal(domain) || ascii_domain(domain).is_some_and(|domain| is_domain(&domain));
+    if !is_good {
         return Err(PathError::Domain);
     }
     Ok(Mailbox { local_part, domain })
 }
 
 fn is_dot_string(text: &str) -> bool {
-    text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+    text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
 //= RFC 5322 section 3.2.3
 //# atext           =   ALPHA / DIGIT /    ; Printable US-ASCII characters not including specials
-fn is_atext(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
+//= RFC 6531 section 3.3
+//# atext   =/  UTF8-non-ascii
+fn is_atext(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_text_beyond_ascii(c)
 }
 
+/// `UTF8-non-ascii` without what is no text in a line: C1 controls, line separators, and the characters that turn its direction, with
+/// which an address would be shown as another one.
+fn is_text_beyond_ascii(c: char) -> bool {
+    let is_format = matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}');
+    !c.is_ascii() && !c.is_control() && !is_format
+}
+
+//= RFC 6531 section 3.3
+//# qtextSMTP  =/ UTF8-non-ascii
 fn is_quoted_string(text: &str) -> bool {
     let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else { return false };
-    let mut bytes = inner.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' if !bytes.next().is_some_and(|byte| (32..=126).contains(&byte)) => return false,
-            b'\\' | 32 | 33 | 35..=91 | 93..=126 => {}
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if !chars.next().is_some_and(|c| matches!(c, ' '..='~')) => return false,
+            '\\' | ' ' | '!' | '#'..='[' | ']'..='~' => {}
+            c if is_text_beyond_ascii(c) => {}
             _ => return false,
         }
     }
@@ -170,17 +221,27 @@ pub fn is_address_literal(text: &str) -> bool {
 /// For the fuzzer and the replay of its inputs: reads anything, must not panic.
 #[doc(hidden)]
 pub fn fuzz_path(data: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(data)
-        && let Ok((Some(mailbox), rest)) = parse_path(text)
-    {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok((Some(mailbox), rest)) = parse_path(text, Characters::Utf8) {
         assert!(mailbox.local_part.len() <= LOCAL_PART_BYTES_MAX && mailbox.domain.len() <= DOMAIN_BYTES_MAX);
         assert!(text.ends_with(rest));
-        // It goes into commands, logs and file names: one line of printable ASCII, and it is read as itself.
-        assert!(mailbox.local_part.bytes().chain(mailbox.domain.bytes()).all(|byte| (32..=126).contains(&byte)));
+        // It goes into commands, logs and file names: one line of printable text, and it is read as itself.
+        assert!(!mailbox.local_part.chars().chain(mailbox.domain.chars()).any(char::is_control));
+        let domain = mailbox.ascii_domain();
+        assert!(domain.is_ascii());
         if !mailbox.domain.is_empty() {
             let written = format!("<{}@{}>", mailbox.local_part, mailbox.domain);
-            assert_eq!(parse_path(&written), Ok((Some(mailbox), "")));
+            assert_eq!(parse_path(&written, Characters::Utf8), Ok((Some(mailbox), "")));
+            let written = format!("{}@{domain}", mailbox.local_part);
+            assert_eq!(parse_mailbox(&written, Characters::Utf8), Ok(Mailbox { domain: &domain, ..mailbox }));
         }
+        // What ASCII allows is the same with and without.
+        if text.is_ascii() {
+            assert_eq!(parse_path(text, Characters::Ascii), Ok((Some(mailbox), rest)));
+        }
+    }
+    if !text.is_ascii() {
+        assert_eq!(parse_path(text, Characters::Ascii), Err(PathError::NotAscii));
     }
 }
 
@@ -201,9 +262,9 @@ mod tests {
             ("<u@[IPv6:2001:db8::1]>", "u", "[IPv6:2001:db8::1]", ""),
             ("<Postmaster>", "Postmaster", "", ""),
         ] {
-            assert_eq!(parse_path(path), Ok((Some(Mailbox { local_part, domain }), rest)), "{path}");
+            assert_eq!(parse_path(path, Characters::Ascii), Ok((Some(Mailbox { local_part, domain }), rest)), "{path}");
         }
-        assert_eq!(parse_path("<> BODY=8BITMIME"), Ok((None, " BODY=8BITMIME")));
+        assert_eq!(parse_path("<> BODY=8BITMIME", Characters::Ascii), Ok((None, " BODY=8BITMIME")));
     }
 
     #[test]
@@ -231,11 +292,46 @@ mod tests {
             (&long_local, TooLong),
             (&long_domain, TooLong),
         ] {
-            assert_eq!(parse_path(path), Err(error), "{path}");
+            assert_eq!(parse_path(path, Characters::Ascii), Err(error), "{path}");
+        }
+    }
+
+    #[test]
+    fn beyond_ascii() {
+        for (path, local_part, domain) in [
+            ("<jörg@müller.example>", "jörg", "xn--mller-kva.example"),
+            ("<用户@例子.example>", "用户", "xn--fsqu00a.example"),
+            ("<\"j ö\"@b>", "\"j ö\"", "b"),
+            ("<a@[192.0.2.1]>", "a", "[192.0.2.1]"),
+        ] {
+            let (mailbox, rest) = parse_path(path, Characters::Utf8).unwrap();
+            let mailbox = mailbox.unwrap();
+            assert_eq!((mailbox.local_part, &*mailbox.ascii_domain(), rest), (local_part, domain, ""), "{path}");
+        }
+        let long_local = format!("<{}@b>", "ö".repeat(33));
+        // Longer in A-labels than a label may be.
+        let long_label = format!("<a@{}.example>", "ü".repeat(62));
+        for (path, error) in [
+            ("<a\u{85}@b>", PathError::LocalPart),
+            ("<a\u{202E}@b>", PathError::LocalPart),
+            ("<a\u{2028}@b>", PathError::LocalPart),
+            ("<\"\\ö\"@b>", PathError::LocalPart),
+            ("<ö@>", PathError::Domain),
+            ("<ö@[ü]>", PathError::Domain),
+            ("<ö@a b>", PathError::Domain),
+            ("<ö@\u{2024}ü>", PathError::Domain),
+            ("<ö@xn--ü.example>", PathError::Domain),
+            ("<ö@a..ü>", PathError::Domain),
+            (&long_local, PathError::TooLong),
+            (&long_label, PathError::Domain),
+        ] {
+            assert_eq!(parse_path(path, Characters::Utf8), Err(error), "{path}");
         }
     }
 
     proptest! {
+        #[test]
+        fn any_characters_are_harmless(text in "<\\PC{0,8}@\\PC{0,8}>") { fuzz_path(text.as_bytes()); }
         #[test]
         fn any_text_is_harmless(data in proptest::collection::vec(any::<u8>(), 0..300)) { fuzz_path(&data); }
         #[test]

@@ -8,7 +8,8 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 3] = [
+    let entries: [(&str, Entry); 4] = [
+        ("dsn", postring_mail::dsn::fuzz_dsn),
         ("envelope", postring_mail::envelope::fuzz_envelope),
         ("verdict", postring_mail::verdict::fuzz_verdict),
         ("path", postring_mail::path::fuzz_path),

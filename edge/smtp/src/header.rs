@@ -1,6 +1,6 @@
 //! A short look at a message's header section: what a server must know before it takes the message. Not a parser of mail.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -47,6 +47,13 @@ pub fn look(message: &[u8]) -> HeaderFacts {
     facts
 }
 
+/// True if the header section has octets above 127 (RFC 6532).
+#[must_use]
+pub fn is_international(message: &[u8]) -> bool {
+    let end = memmem::find(message, b"\r\n\r\n").unwrap_or(message.len());
+    !message.get(..end).unwrap_or_default().is_ascii()
+}
+
 /// For the fuzzer and the replay of its inputs: reads anything, must not panic.
 #[doc(hidden)]
 pub fn fuzz_header(data: &[u8]) {
@@ -56,6 +63,13 @@ pub fn fuzz_header(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn international_is_what_the_header_is() {
+        assert!(is_international("A: ö\r\n\r\nx".as_bytes()));
+        assert!(!is_international("A: o\r\n\r\nö".as_bytes()));
+        assert!(is_international("A: o\r\nö".as_bytes()));
+    }
 
     #[test]
     fn counts_fields_not_lines() {

@@ -19,12 +19,14 @@ replies! {
     SENDER_OK = 250 1 0 "Sender ok";
     /// RCPT.
     RECIPIENT_OK = 250 1 5 "Recipient ok";
+    /// BDAT that is not the last (RFC 3030 section 2).
+    CHUNK_OK = 250 0 0 "Chunk taken";
     /// QUIT.
     BYE = 221 0 0 "Bye";
     /// VRFY: RFC 5321 section 7.3 lets a site refuse to tell, with 252.
     VERIFY = 252 1 0 "Will not say; send it and see";
     /// HELP.
-    HELP = 214 0 0 "RFC 5321; postmaster@this host reads mail";
+    HELP = 214 0 0 "RFC 5321: EHLO, MAIL, RCPT, DATA or BDAT, RSET, NOOP, VRFY, QUIT; postmaster@this host reads mail";
     /// STARTTLS (RFC 3207 section 4).
     TLS_READY = 220 0 0 "Ready to start TLS";
     /// AUTH went well (RFC 4954 section 6).
@@ -53,16 +55,20 @@ replies! {
     BAD_LINE = 500 5 2 "A command is one line of ASCII that ends with CR LF";
     /// Longer than a command may be.
     LINE_TOO_LONG = 500 5 6 "Line too long";
-    /// EHLO, HELO, LHLO.
-    BAD_HELO = 501 5 4 "Syntax: HELO, EHLO or LHLO, then the name of your host";
     /// MAIL.
     BAD_MAIL = 501 5 4 "Syntax: MAIL FROM:<address>";
     /// RCPT.
     BAD_RCPT = 501 5 4 "Syntax: RCPT TO:<address>";
     /// A parameter.
     BAD_PARAMETER = 501 5 4 "Bad parameter";
+    /// VRFY.
+    BAD_VRFY = 501 5 4 "Syntax: VRFY address";
     /// An argument where none is.
     NO_ARGUMENT = 501 5 4 "This command takes no argument";
+    /// BDAT whose length cannot be read: the connection is closed behind it.
+    BAD_BDAT = 501 5 4 "Syntax: BDAT octets [LAST]; closing, because what follows cannot be told from commands";
+    /// XCLIENT.
+    BAD_XCLIENT = 501 5 4 "Syntax: XCLIENT attribute=value ..., with NAME, ADDR, PORT, PROTO, HELO";
     /// AUTH.
     BAD_AUTH = 501 5 2 "Cannot decode that as base64, or it is no answer to the mechanism";
     /// AUTH answered with `*` (RFC 4954 section 4).
@@ -71,6 +77,10 @@ replies! {
     NOT_IMPLEMENTED = 502 5 1 "Command not implemented";
     /// The table says no.
     BAD_SEQUENCE = 503 5 1 "Not now: the order is EHLO, MAIL, RCPT, DATA";
+    /// RCPT or DATA while content comes in chunks (RFC 3030 section 2).
+    IN_CHUNKS = 503 5 1 "The content is coming by BDAT: go on with BDAT, or say RSET";
+    /// A chunk of a message that was refused at an earlier one (RFC 3030 section 2).
+    CHUNK_OF_FAILED = 503 5 1 "The message was refused already; this chunk is thrown away";
     /// No greeting yet.
     NEED_HELO = 503 5 1 "Say EHLO first";
     /// LMTP speaks LHLO only (RFC 2033 section 4.1).
@@ -89,6 +99,8 @@ replies! {
     AUTH_FAILED = 535 7 8 "Name or password is wrong";
     /// RFC 5321 section 3.6.2.
     NO_RELAY = 550 7 1 "We do not take mail for that domain";
+    /// REQUIRETLS for a recipient that is not here (RFC 8689 section 5).
+    NO_TLS_BEYOND = 550 7 30 "REQUIRETLS cannot be promised on the way to that recipient";
     /// No such mailbox.
     NO_MAILBOX = 550 1 1 "No such mailbox";
     /// A mailbox that takes no mail.
@@ -110,6 +122,12 @@ replies! {
     /// A parameter we did not announce (RFC 5321 section 4.1.1.11).
     UNKNOWN_PARAMETER = 555 5 4 "Parameter not known";
 }
+
+/// HELO, EHLO, LHLO: their replies have no enhanced codes (RFC 2034 section 4).
+pub static BAD_HELO: Reply = Reply::plain(501, "Syntax: HELO, EHLO or LHLO, then the name of your host");
+
+/// PRDR: a reply for each recipient comes now (draft-hall-prdr-00).
+pub static RECIPIENTS_FOLLOW: Reply = Reply::plain(353, "One reply for each recipient, then one for all");
 
 /// DATA.
 pub static SEND_DATA: Reply = Reply::plain(354, "End with CR LF . CR LF");

@@ -21,6 +21,8 @@ pub struct Received<'a> {
     pub protocol: Protocol,
     /// EHLO rather than HELO.
     pub extended: bool,
+    /// SMTPUTF8 was said.
+    pub smtputf8: bool,
     /// TLS, if used.
     pub tls: Option<&'a TlsInfo>,
     /// An account has authenticated: neither its address nor its name for itself is told to the world.
@@ -38,7 +40,7 @@ pub struct Received<'a> {
 /// Writes the Return-Path field; an empty path is the null one.
 pub fn return_path(reverse_path: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Return-Path: <");
-    sanitized(reverse_path, out);
+    sanitized_address(reverse_path, out);
     out.extend_from_slice(b">\r\n");
 }
 
@@ -70,7 +72,7 @@ pub fn received(field: &Received<'_>, out: &mut Vec<u8>) {
     }
     if let Some(recipient) = field.recipient {
         out.extend_from_slice(b"\r\n\tfor <");
-        sanitized(recipient, out);
+        sanitized_address(recipient, out);
         out.push(b'>');
     }
     out.extend_from_slice(b";\r\n\t");
@@ -79,16 +81,33 @@ pub fn received(field: &Received<'_>, out: &mut Vec<u8>) {
 }
 
 //= RFC 3848 section 3
-/// The "with" keyword.
+/// The "with" keyword; with SMTPUTF8 those of RFC 6531 section 4.3.
 fn with(field: &Received<'_>) -> &'static str {
-    match (field.protocol, field.extended, field.tls.is_some(), field.authenticated) {
-        (Protocol::Lmtp, _, false, _) => "LMTP",
-        (Protocol::Lmtp, _, true, _) => "LMTPS",
-        (_, false, false, _) => "SMTP",
-        (_, _, false, false) => "ESMTP",
-        (_, _, true, false) => "ESMTPS",
-        (_, _, false, true) => "ESMTPA",
-        (_, _, true, true) => "ESMTPSA",
+    match (field.protocol, field.extended, field.smtputf8, field.tls.is_some(), field.authenticated) {
+        (Protocol::Lmtp, _, false, false, _) => "LMTP",
+        (Protocol::Lmtp, _, false, true, _) => "LMTPS",
+        (Protocol::Lmtp, _, true, false, _) => "UTF8LMTP",
+        (Protocol::Lmtp, _, true, true, _) => "UTF8LMTPS",
+        (_, false, _, false, _) => "SMTP",
+        (_, _, false, false, false) => "ESMTP",
+        (_, _, false, true, false) => "ESMTPS",
+        (_, _, false, false, true) => "ESMTPA",
+        (_, _, false, true, true) => "ESMTPSA",
+        (_, _, true, false, false) => "UTF8SMTP",
+        (_, _, true, true, false) => "UTF8SMTPS",
+        (_, _, true, false, true) => "UTF8SMTPA",
+        (_, _, true, true, true) => "UTF8SMTPSA",
+    }
+}
+
+/// An address of an accepted path, which has characters outside ASCII only with SMTPUTF8: those stand as they are.
+fn sanitized_address(text: &str, out: &mut Vec<u8>) {
+    for c in text.chars().take(320) {
+        if c.is_ascii() || c.is_control() {
+            sanitized(c.encode_utf8(&mut [0; 4]), out);
+        } else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
     }
 }
 
@@ -120,6 +139,7 @@ mod tests {
             host: "mx.example",
             protocol: Protocol::Smtp,
             extended: true,
+            smtputf8: false,
             tls: None,
             authenticated: false,
             id: MessageId(255),
@@ -131,6 +151,11 @@ mod tests {
             "Received: from evil??by?mx.example??x??X:?y (unknown [IPv6:2001:db8::1])\r\n\tby mx.example (Postring) with ESMTP id 00000000000000FF\r\n\tfor <u@d.example>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
         assert_eq!(text(|out| return_path("", out)), "Return-Path: <>\r\n");
+        assert_eq!(text(|out| return_path("jörg\u{85}@a>", out)), "Return-Path: <jörg??@a?>\r\n");
+        let international = Received { smtputf8: true, recipient: Some("jörg@d.example"), ..field };
+        assert!(
+            text(|out| received(&international, out)).contains("with UTF8SMTP id 00000000000000FF\r\n\tfor <jörg@d.example>;")
+        );
         let field = Received { authenticated: true, ..field };
         let shown = text(|out| received(&field, out));
         assert!(shown.starts_with("Received: from mx.example (authenticated user)\r\n\tby mx.example (Postring) with ESMTPA id"));

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+use postring_mail::dsn::{Notify, RecipientRequest, Returned};
 use postring_mail::{Now, Reply};
 use postring_smtp::client::{ClientConfig, ClientSession, Mail, Outcome, Step, TlsUse, Waits};
 use postring_smtp::{
@@ -23,6 +24,10 @@ fn mail(recipients: &[&str]) -> Mail {
         recipients: recipients.iter().map(|recipient| (*recipient).to_owned()).collect(),
         size: 20,
         eight_bit: true,
+        utf8_header: false,
+        returned: Some(Returned::Headers),
+        envelope_id: "QQ1".to_owned(),
+        requests: vec![RecipientRequest { notify: Notify::parse("NEVER").unwrap(), original_recipient: "rfc822;a@b".to_owned() }],
     }
 }
 
@@ -98,6 +103,32 @@ fn scripts() {
             &["220-x|220 y", "250-x|250-size 100|250-8bitmime|250 chunking", "250", "251", "354", "250", "221"],
             "EHLO c.example|MAIL FROM:<s@c.example> SIZE=20 BODY=8BITMIME|RCPT TO:<u@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
             &["delivered 250"],
+        ),
+        // SMTPUTF8 only where it is needed; without it only those are refused who need it.
+        (
+            Never,
+            false,
+            &["u@d.example", "jörg@d.example"],
+            &["220 x", "250-x|250 SMTPUTF8", "250", "250", "250", "354", "250", "221"],
+            "EHLO c.example|MAIL FROM:<s@c.example> SMTPUTF8|RCPT TO:<u@d.example>|RCPT TO:<jörg@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
+            &["delivered 250", "delivered 250"],
+        ),
+        (
+            Never,
+            false,
+            &["u@d.example", "jörg@d.example"],
+            &["220 x", "250 x", "250", "250", "354", "250", "221"],
+            "EHLO c.example|MAIL FROM:<s@c.example>|RCPT TO:<u@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
+            &["delivered 250", "permanent 550"],
+        ),
+        // What the sender wants to hear goes to servers that tell it.
+        (
+            Never,
+            false,
+            two,
+            &["220 x", "250-x|250 DSN", "250", "250", "250", "354", "250", "221"],
+            "EHLO c.example|MAIL FROM:<s@c.example> RET=HDRS ENVID=QQ1|RCPT TO:<u@d.example> NOTIFY=NEVER ORCPT=rfc822;a@b|RCPT TO:<v@d.example>|DATA|a|..b|.|QUIT|(Done)(Close)",
+            &["delivered 250", "delivered 250"],
         ),
         // HELO for a server of the old kind; one recipient refused.
         (
@@ -301,7 +332,7 @@ fn against_our_own_server() {
                         stored = std::mem::take(&mut content);
                         server.handle_receipt((), "1", START, &mut to_client);
                     }
-                    postring_smtp::Step::Close => {}
+                    postring_smtp::Step::ContinueBody { .. } | postring_smtp::Step::Close => {}
                 }
             }
             let received = std::mem::take(&mut to_client);

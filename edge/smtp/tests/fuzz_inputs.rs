@@ -8,13 +8,14 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 7] = [
+    let entries: [(&str, Entry); 8] = [
         ("command", postring_smtp::command::fuzz_command),
         ("path", postring_mail::path::fuzz_path),
         ("body", postring_smtp::body::fuzz_body),
         ("reply", postring_smtp::client::fuzz_reply),
         ("header", postring_smtp::header::fuzz_header),
         ("forged", postring_smtp::forged::fuzz_forged),
+        ("proxy", postring_smtp::proxy::fuzz_proxy),
         ("session", postring_smtp::fuzz_session),
     ];
     for (name, entry) in entries {

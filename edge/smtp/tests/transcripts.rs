@@ -14,16 +14,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+use postring_mail::dsn::Notify;
 use postring_mail::{Now, Reply};
 use postring_smtp::{
     Account, Answer, BodyProgress, Client, Protocol, Question, Receiving, RecipientAnswer, ServerConfig, Session, Step, Target,
     TlsInfo,
 };
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const TLS: TlsInfo = TlsInfo { version: "TLSv1.3", cipher: "TLS13_AES_256_GCM_SHA384" };
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// What the `!` lines say.
 struct Setup {
@@ -32,6 +36,8 @@ struct Setup {
     ready: String,
     /// `! whole`: not a byte at a time.
     whole: bool,
+    /// `! xclient`: the peer may say for whom it speaks.
+    xclient: bool,
 }
 
 struct Conversation {
@@ -46,9 +52,12 @@ struct Conversation {
 
 impl Conversation {
     fn new(setup: &Setup, piece: usize) -> Self {
-        let client = Client { address: "192.0.2.7".parse().unwrap(), port: 40_000 };
+        let client = Client { address: CLIENT, port: 40_000 };
         let now = Now { monotonic_ms: 1000, unix_us: 1_795_467_845_000_000 };
-        let session = Session::new(Arc::new(setup.config.clone()), client, now);
+        let mut session = Session::new(Arc::new(setup.config.clone()), client, now);
+        if setup.xclient {
+            session.allow_xclient();
+        }
         let mut conversation =
             Self { session, now, out: Vec::new(), pending: Vec::new(), content: Vec::new(), piece, shown: String::new() };
         let way: &[&[&str]] = &[
@@ -115,7 +124,9 @@ impl Conversation {
                     })
                     .collect(),
             )),
-            "remote" => Answer::Recipient(RecipientAnswer::Accept([Target::Remote(rest.to_owned())].into_iter().collect())),
+            "remote" => Answer::Recipient(RecipientAnswer::Accept(
+                [Target::Remote(String::from_utf8(bytes(rest)).unwrap())].into_iter().collect(),
+            )),
             "unknown" => Answer::Recipient(RecipientAnswer::Unknown),
             "not-hosted" => Answer::Recipient(RecipientAnswer::NotHosted),
             "disabled" => Answer::Recipient(RecipientAnswer::Disabled),
@@ -126,7 +137,7 @@ impl Conversation {
             }
             "failed" => Answer::AuthenticationFailed,
             "temporary" => Answer::TemporaryFailure,
-            "slot" => return self.session.body_opened(now, out),
+            "slot" | "room" => return self.session.body_opened(now, out),
             "no-slot" => return self.session.body_refused(&reply(rest), out),
             "overflow" => return self.session.body_overflowed(reply(rest)),
             "tls" => return self.session.handle_tls_established(TLS, now),
@@ -152,6 +163,7 @@ impl Conversation {
                     if self.session.receiving() == Receiving::Discard {
                         self.content.clear();
                     }
+                    let piece = piece.min(self.session.content_left());
                     // Not a byte of room beyond what was received: the decoder must not want any.
                     let decoded = self.content.len();
                     self.content.extend(self.pending.drain(..piece));
@@ -184,14 +196,21 @@ impl Conversation {
         }
         while let Some(step) = self.session.poll_step() {
             let text = match step {
-                Step::Ask(Question::Connect) => "connect".to_owned(),
+                Step::Ask(Question::Connect) if self.session.client().address == CLIENT => "connect".to_owned(),
+                Step::Ask(Question::Connect) => {
+                    let client = self.session.client();
+                    format!("connect {}:{}", client.address, client.port)
+                }
                 Step::Ask(Question::Sender { address }) => format!("sender {address}"),
                 Step::Ask(Question::Recipient { address }) => format!("recipient {address}"),
                 Step::Ask(Question::Authenticate { name, password }) => {
                     format!("authenticate {name} {}", password.escape_ascii())
                 }
-                Step::OpenBody { size_declared: Some(size) } => format!("slot size={size}"),
-                Step::OpenBody { size_declared: None } => "slot".to_owned(),
+                Step::OpenBody { size_declared } => {
+                    self.content.clear();
+                    size_declared.map_or("slot".to_owned(), |size| format!("slot size={size}"))
+                }
+                Step::ContinueBody { bytes } => format!("room {bytes}"),
                 Step::StartTls => "tls".to_owned(),
                 Step::Submit => self.submitted(),
                 Step::Close => "close".to_owned(),
@@ -203,11 +222,29 @@ impl Conversation {
     fn submitted(&mut self) -> String {
         let transaction = self.session.transaction();
         let mut text = format!("submit <{}>", transaction.reverse_path);
+        if let Some(returned) = transaction.returned {
+            let _ = write!(text, " ret={returned:?}");
+        }
+        if !transaction.envelope_id.is_empty() {
+            let _ = write!(text, " envid={}", transaction.envelope_id);
+        }
         for recipient in &transaction.recipients {
             let _ = write!(text, " <{}>", recipient.address);
+            if recipient.notify != Notify::default() {
+                let _ = write!(text, " notify={}", recipient.notify);
+            }
+            if !recipient.original_recipient.is_empty() {
+                let _ = write!(text, " orcpt={}", recipient.original_recipient);
+            }
         }
         if transaction.eight_bit {
             text.push_str(" 8bit");
+        }
+        if transaction.require_tls {
+            text.push_str(" requiretls");
+        }
+        if transaction.smtputf8 {
+            text.push_str(" utf8");
         }
         let _ = write!(text, " {}", std::mem::take(&mut self.content).escape_ascii());
         text
@@ -258,7 +295,12 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 fn setup(text: &str) -> Setup {
-    let mut setup = Setup { config: ServerConfig::new("mx.here.example", Protocol::Smtp), ready: String::new(), whole: false };
+    let mut setup = Setup {
+        config: ServerConfig::new("mx.here.example", Protocol::Smtp),
+        ready: String::new(),
+        whole: false,
+        xclient: false,
+    };
     for line in text.lines().filter_map(|line| line.strip_prefix("! ")) {
         let (word, value) = line.split_once(' ').unwrap_or((line, ""));
         let config = &mut setup.config;
@@ -279,6 +321,7 @@ fn setup(text: &str) -> Setup {
             "idle" => config.idle_commands_max = value.parse().unwrap(),
             "ready" => value.clone_into(&mut setup.ready),
             "whole" => setup.whole = true,
+            "xclient" => setup.xclient = true,
             other => panic!("! {other}"),
         }
     }
@@ -351,4 +394,34 @@ fn every_conversation_goes_as_written() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+//= RFC 2034 section 4
+//# These codes must appear in all 2xx, 4xx, and 5xx response lines other than initial greeting and any response to HELO or EHLO.
+#[test]
+fn every_reply_has_its_enhanced_code() {
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut found);
+    let has_code = |line: &str| {
+        let mut parts = line.get(4..).unwrap_or_default().split(' ').next().unwrap_or_default().split('.');
+        let class = parts.next().is_some_and(|class| class == &line[..1]);
+        let number = |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        class && parts.next().is_some_and(number) && parts.next().is_some_and(number) && parts.next().is_none()
+    };
+    let mut replies = 0;
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut in_greeting = false;
+        for line in text.lines().filter_map(|line| line.strip_prefix("S: ")) {
+            // The greeting and the first line of the reply to HELO and EHLO begin with our name, the others of that reply are keywords.
+            let begins_greeting = line.get(4..).is_some_and(|rest| rest.starts_with("mx.here.example"));
+            let greets = begins_greeting || in_greeting || line.starts_with("501 Syntax: HELO");
+            in_greeting = greets && line.as_bytes().get(3) == Some(&b'-');
+            if matches!(line.as_bytes().first(), Some(b'2' | b'4' | b'5')) && !greets {
+                assert!(has_code(line), "{}: {line}", path.display());
+                replies += 1;
+            }
+        }
+    }
+    assert!(replies > 200, "only {replies} replies");
 }

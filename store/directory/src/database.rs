@@ -355,9 +355,9 @@ fn unix_seconds() -> i64 {
 /// Lower-cases and splits an address.
 fn split_address(address: &str) -> Result<(String, String)> {
     let lower = address.to_ascii_lowercase();
-    match path::parse_mailbox(&lower) {
+    match path::parse_mailbox(&lower, path::Characters::Utf8) {
         Ok(mailbox) if !mailbox.domain.is_empty() && !mailbox.domain.starts_with('[') => {
-            Ok((mailbox.local_part.to_owned(), mailbox.domain.to_owned()))
+            Ok((mailbox.local_part.to_owned(), mailbox.ascii_domain().into_owned()))
         }
         _ => refused(format!("\"{address}\" is no address; give something like user@example.org")),
     }

@@ -29,6 +29,6 @@ mod selector;
 
 pub use config::QueueConfig;
 pub use record::{MessageHead, Progress, RecipientProgress, Status};
-pub use report::{Failed, Report, write_report};
+pub use report::{Action, RecipientReport, Report, write_report};
 pub use schedule::{Attempt, Change, Listed, Outcome, Queue, RecipientOutcome};
 pub use selector::{Selector, SelectorError};

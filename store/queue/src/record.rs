@@ -4,6 +4,8 @@
 //!   MESSAGE    4 bytes "QUE1"   u64 message id   u64 received_us   u32 flags   u16 recipients
 //!              u16+bytes reverse-path (empty: null)   u16+bytes account   recipients times: u16+bytes forward-path
 //!              then to the end: the message in wire form
+//!              or "QUE2" if the sender asked for reports (RFC 3461): u16+bytes ENVID behind the account, and behind each
+//!              forward-path u16 NOTIFY   u16+bytes ORCPT
 //!   PROGRESS   u64 message id   u32 attempts   u64 next_attempt_us   u64 id of the report (0: none)   u16 recipients
 //!              recipients times: u8 status   u16+bytes host   u16+bytes reply
 //!   DONE       u64 message id
@@ -13,6 +15,7 @@
 //!
 //! There is one way to write each value, and reading checks the same bounds as writing: what is read can be written again.
 
+use postring_mail::dsn::{ENVELOPE_ID_BYTES_MAX, Notify, ORIGINAL_RECIPIENT_BYTES_MAX, RecipientRequest};
 use postring_mail::envelope::{EnvelopeFlags, MessageId};
 use postring_mail::limits::ENVELOPE_BYTES_MAX;
 
@@ -36,6 +39,7 @@ pub const REPLY_BYTES_MAX: usize = 500;
 pub const PROGRESS_BYTES_MAX: usize = 30 + MESSAGE_RECIPIENTS_MAX * (5 + HOST_BYTES_MAX + REPLY_BYTES_MAX);
 
 const MAGIC: [u8; 4] = *b"QUE1";
+const MAGIC_WITH_REQUESTS: [u8; 4] = *b"QUE2";
 
 // The head's own 30 bytes and 2 for each recipient are within what the envelope has for the same (40, and 16 for each).
 const _: () = assert!(HEAD_BYTES_MAX > 30 && MESSAGE_RECIPIENTS_MAX <= 0xFFFF && PROGRESS_BYTES_MAX < 1 << 20);
@@ -55,27 +59,52 @@ pub struct MessageHead {
     pub account: String,
     /// `local-part@domain` each, at most [`MESSAGE_RECIPIENTS_MAX`]. Their order gives them the index by which all else names them.
     pub recipients: Vec<String>,
+    /// ENVID in xtext, or empty (RFC 3461).
+    pub envelope_id: String,
+    /// What was asked for each recipient; nothing for those beyond its end, so it is empty for most messages.
+    pub requests: Vec<RecipientRequest>,
 }
 
 impl MessageHead {
+    /// NOTIFY of a recipient.
+    #[must_use]
+    pub fn notify(&self, recipient: usize) -> Notify {
+        self.requests.get(recipient).map_or(Notify::default(), |request| request.notify)
+    }
+
+    /// ORCPT of a recipient, or empty.
+    #[must_use]
+    pub fn original_recipient(&self, recipient: usize) -> &str {
+        self.requests.get(recipient).map_or("", |request| request.original_recipient.as_str())
+    }
+
     /// Writes the head; the message's bytes are to follow. False, and `out` is as it was, if it is larger than
     /// [`HEAD_BYTES_MAX`] or has more than [`MESSAGE_RECIPIENTS_MAX`] recipients.
     #[must_use]
     pub fn write_to(&self, out: &mut Vec<u8>) -> bool {
         let before = out.len();
-        out.extend_from_slice(&MAGIC);
+        let with_requests = !(self.envelope_id.is_empty() && self.requests.is_empty());
+        out.extend_from_slice(if with_requests { &MAGIC_WITH_REQUESTS } else { &MAGIC });
         out.extend_from_slice(&self.id.0.to_le_bytes());
         out.extend_from_slice(&self.received_us.to_le_bytes());
         out.extend_from_slice(&self.flags.0.to_le_bytes());
         let whole = write_count(self.recipients.len(), out)
             && write_text(&self.reverse_path, usize::from(u16::MAX), out)
             && write_text(&self.account, usize::from(u16::MAX), out)
-            && self.recipients.iter().all(|recipient| write_text(recipient, usize::from(u16::MAX), out))
+            && (!with_requests || write_text(&self.envelope_id, ENVELOPE_ID_BYTES_MAX, out))
+            && self.recipients.iter().enumerate().all(|(index, recipient)| {
+                write_text(recipient, usize::from(u16::MAX), out) && (!with_requests || self.write_request(index, out))
+            })
             && out.len() - before <= HEAD_BYTES_MAX;
         if !whole {
             out.truncate(before);
         }
         whole
+    }
+
+    fn write_request(&self, recipient: usize, out: &mut Vec<u8>) -> bool {
+        out.extend_from_slice(&self.notify(recipient).bits().to_le_bytes());
+        write_text(self.original_recipient(recipient), ORIGINAL_RECIPIENT_BYTES_MAX, out)
     }
 }
 
@@ -83,20 +112,32 @@ impl MessageHead {
 #[must_use]
 pub fn read_message(body: &[u8]) -> Option<(MessageHead, &[u8])> {
     let mut rest = body;
-    if take::<4>(&mut rest)? != MAGIC {
-        return None;
-    }
+    let with_requests = match take::<4>(&mut rest)? {
+        MAGIC => false,
+        MAGIC_WITH_REQUESTS => true,
+        _ => return None,
+    };
     let id = MessageId(take_u64(&mut rest)?);
     let received_us = take_u64(&mut rest)?;
     let flags = EnvelopeFlags(u32::from_le_bytes(take(&mut rest)?));
     let count = take_count(&mut rest)?;
     let reverse_path = take_text(usize::from(u16::MAX), &mut rest)?.to_owned();
     let account = take_text(usize::from(u16::MAX), &mut rest)?.to_owned();
-    let mut recipients = Vec::with_capacity(count);
+    let envelope_id = if with_requests { take_text(ENVELOPE_ID_BYTES_MAX, &mut rest)?.to_owned() } else { String::new() };
+    let (mut recipients, mut requests) = (Vec::with_capacity(count), Vec::new());
     for _ in 0..count {
         recipients.push(take_text(usize::from(u16::MAX), &mut rest)?.to_owned());
+        if with_requests {
+            let notify = Notify::from_bits(u16::from_le_bytes(take(&mut rest)?))?;
+            let original_recipient = take_text(ORIGINAL_RECIPIENT_BYTES_MAX, &mut rest)?.to_owned();
+            requests.push(RecipientRequest { notify, original_recipient });
+        }
     }
-    let head = MessageHead { id, received_us, flags, reverse_path, account, recipients };
+    // Nothing was asked: that is written the other way.
+    if with_requests && envelope_id.is_empty() && requests.is_empty() {
+        return None;
+    }
+    let head = MessageHead { id, received_us, flags, reverse_path, account, recipients, envelope_id, requests };
     (body.len() - rest.len() <= HEAD_BYTES_MAX).then_some((head, rest))
 }
 
@@ -119,11 +160,41 @@ pub enum Status {
     Failed = 2,
     /// Failed, and the sender has been told or nobody is to be told.
     Reported = 3,
+    /// A host has taken the message for it that makes no reports; the sender, who wants to hear of success, is to be told so.
+    Relayed = 4,
+    /// To be tried, and the sender is to be told that it is late.
+    Late = 5,
+    /// To be tried, and the sender knows that it is late.
+    PendingLate = 6,
 }
 
 impl Status {
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Pending, Self::Delivered, Self::Failed, Self::Reported].into_iter().find(|status| *status as u8 == number)
+        use Status::{Delivered, Failed, Late, Pending, PendingLate, Relayed, Reported};
+        [Pending, Delivered, Failed, Reported, Relayed, Late, PendingLate].into_iter().find(|status| *status as u8 == number)
+    }
+
+    /// True if it is to be tried, once nobody has to be told of it.
+    #[must_use]
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::Pending | Self::PendingLate)
+    }
+
+    /// True if the sender is to be told.
+    #[must_use]
+    pub fn is_to_tell(self) -> bool {
+        matches!(self, Self::Failed | Self::Relayed | Self::Late)
+    }
+
+    /// What it is once the sender has been told, or nobody is to be told.
+    #[must_use]
+    pub fn told(self) -> Self {
+        match self {
+            Self::Failed => Self::Reported,
+            Self::Relayed => Self::Delivered,
+            Self::Late => Self::PendingLate,
+            Self::Pending | Self::PendingLate | Self::Delivered | Self::Reported => self,
+        }
     }
 
     /// True if nothing is left to do for the recipient.
@@ -294,7 +365,17 @@ mod tests {
             reverse_path: "a@b.example".to_owned(),
             account: "a".to_owned(),
             recipients: vec!["u@c.example".to_owned(), "v@d.example".to_owned()],
+            envelope_id: String::new(),
+            requests: Vec::new(),
         }
+    }
+
+    fn head_with_requests() -> MessageHead {
+        let request = RecipientRequest {
+            notify: Notify::parse("SUCCESS,DELAY").unwrap(),
+            original_recipient: "rfc822;u+2B@c.example".to_owned(),
+        };
+        MessageHead { envelope_id: "QQ314159".to_owned(), requests: vec![request, RecipientRequest::default()], ..head() }
     }
 
     fn progress() -> Progress {
@@ -310,14 +391,16 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let mut body = Vec::new();
-        assert!(head().write_to(&mut body));
-        let length = body.len();
-        body.extend_from_slice(b"message");
-        assert_eq!(read_message(&body), Some((head(), b"message".as_slice())));
-        assert_eq!(read_head(&body[..length]), Some((head(), length)));
-        for cut in 0..length {
-            assert_eq!(read_head(&body[..cut]), None);
+        for head in [head(), head_with_requests()] {
+            let mut body = Vec::new();
+            assert!(head.write_to(&mut body));
+            let length = body.len();
+            body.extend_from_slice(b"message");
+            assert_eq!(read_message(&body), Some((head.clone(), b"message".as_slice())));
+            assert_eq!(read_head(&body[..length]), Some((head, length)));
+            for cut in 0..length {
+                assert_eq!(read_head(&body[..cut]), None);
+            }
         }
 
         let mut body = Vec::new();
@@ -346,6 +429,25 @@ mod tests {
             [b"QUE1", &[7, 0, 0, 0, 0, 0, 0, 0], &times, &[8, 0, 0, 0], &[1, 0], b"\x01\0s", b"\x01\0a", b"\x02\0ab"];
         assert_eq!(body, parts.concat());
         assert_eq!((MESSAGE, PROGRESS, DONE), (2, 3, 4));
+
+        let request = RecipientRequest { notify: Notify::parse("NEVER").unwrap(), original_recipient: "a;b".to_owned() };
+        let head = MessageHead { envelope_id: "e".to_owned(), requests: vec![request], ..head };
+        let mut body = Vec::new();
+        assert!(head.write_to(&mut body));
+        let parts: [&[u8]; 11] = [
+            b"QUE2",
+            &[7, 0, 0, 0, 0, 0, 0, 0],
+            &times,
+            &[8, 0, 0, 0],
+            &[1, 0],
+            b"\x01\0s",
+            b"\x01\0a",
+            b"\x01\0e",
+            b"\x02\0ab",
+            &[1, 0],
+            b"\x03\0a;b",
+        ];
+        assert_eq!(body, parts.concat());
     }
 
     #[test]
@@ -376,13 +478,21 @@ mod tests {
                 client: "",
                 helo: "",
                 account: "",
+                envelope_id: "",
             };
             let mut writer = EnvelopeWriter::begin(&mut slot, &origin).unwrap();
-            while writer.push(&Recipient { account: 0, shard: 0, flags: 0, forward_path: address }).is_ok() {}
+            let notify = Notify::default();
+            let full = Recipient { account: 0, shard: 0, notify, forward_path: address, original_recipient: address };
+            while writer.push(&full).is_ok() {}
             writer.finish();
             let view = EnvelopeView::parse(&slot).unwrap();
             let recipients = view.recipients().map(|recipient| recipient.forward_path.to_owned()).collect();
-            assert!(MessageHead { recipients, ..head() }.write_to(&mut Vec::new()), "{address}");
+            let request = |recipient: Recipient<'_>| RecipientRequest {
+                notify,
+                original_recipient: recipient.original_recipient.to_owned(),
+            };
+            let requests = view.recipients().map(request).collect();
+            assert!(MessageHead { recipients, requests, ..head() }.write_to(&mut Vec::new()), "{address}");
         }
     }
 
@@ -396,7 +506,9 @@ mod tests {
             prop_assert!(head().write_to(&mut whole));
             let mut state = Vec::new();
             prop_assert!(progress().write_to(&mut state));
-            for mut body in [whole, state] {
+            let mut with_requests = Vec::new();
+            prop_assert!(head_with_requests().write_to(&mut with_requests));
+            for mut body in [whole, with_requests, state] {
                 if let Some(place) = body.get_mut(at) { *place = byte; }
                 fuzz_record(&body);
                 body.truncate(cut);

@@ -1,4 +1,5 @@
-//! The report to the sender that recipients failed: a delivery status notification.
+//! The report to the sender that recipients failed, or, if it was asked for, that the message is late or arrived: a delivery status
+//! notification.
 //!
 //! ```text
 //!   header fields                                    RFC 5322, Auto-Submitted: RFC 3834
@@ -6,56 +7,31 @@
 //!     text/plain                what happened, for people
 //!     message/delivery-status   the same for programs: fields of the report, then of each recipient    RFC 3464
 //!     text/rfc822-headers       the header of the message it is about, as much as fits
+//!     or message/rfc822         the whole, with RET=FULL
 //! ```
 //! Everything but the original's header is printable ASCII, whatever the remote hosts and the envelope say: an octet that is not
 //! becomes `?`, so that no text from elsewhere makes a line of its own. Only the header goes back, not the body: the sender has it,
-//! and a forged sender must not be sent what others wrote.
+//! and a forged sender must not be sent what others wrote. The whole goes back if the sender has said so with RET=FULL (RFC 3461 section
+//! 4.3), the caller knows the sender, and every line is fit to be sent.
 
 mod original;
+mod recipient;
 mod status;
 
 pub use original::ORIGINAL_HEADER_BYTES_MAX;
+pub use recipient::{Action, RecipientReport};
 pub use status::status_of;
 
-use crate::record::{HOST_BYTES_MAX, MessageHead, Progress, REPLY_BYTES_MAX, Status};
-use postring_mail::EnhancedStatus;
+use crate::record::{HOST_BYTES_MAX, REPLY_BYTES_MAX};
 use postring_mail::date::write_date;
+use postring_mail::dsn::decode_xtext;
 use postring_mail::envelope::MessageId;
 use postring_mail::limits::PATH_BYTES_MAX;
-use postring_mail::path::parse_mailbox;
+use postring_mail::path::{Characters, parse_mailbox};
 use std::io::Write;
 
 /// Where a line is folded, if there is a space (RFC 5322 section 2.1.1: no more than 78 characters).
 const FOLD_COLUMN: usize = 76;
-
-/// A recipient the sender is to be told of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed<'a> {
-    /// `local-part@domain`.
-    pub recipient: &'a str,
-    /// Class 5, or class 4 if it was given up.
-    pub status: EnhancedStatus,
-    /// The remote host that said `reply`; empty if the reply is ours.
-    pub host: &'a str,
-    /// The last reply, `550 5.1.1 text`; may be empty.
-    pub reply: &'a str,
-}
-
-impl<'a> Failed<'a> {
-    /// With the status the reply tells ([`status_of`]).
-    #[must_use]
-    pub fn new(recipient: &'a str, host: &'a str, reply: &'a str) -> Self {
-        Self { recipient, status: status_of(reply), host, reply }
-    }
-
-    /// The recipients of a message whose failure the sender is to be told.
-    #[must_use]
-    pub fn all_of(head: &'a MessageHead, progress: &'a Progress) -> Vec<Self> {
-        let recipients = head.recipients.iter().zip(&progress.recipients);
-        let failed = recipients.filter(|(_, state)| state.status == Status::Failed);
-        failed.map(|(address, state)| Self::new(address, &state.host, &state.reply)).collect()
-    }
-}
 
 /// What a report tells.
 #[derive(Clone, Copy, Debug)]
@@ -70,10 +46,14 @@ pub struct Report<'a> {
     pub arrived_us: u64,
     /// Who is told: the reverse-path of the message. Not the null one.
     pub reverse_path: &'a str,
+    /// ENVID in xtext, or empty (RFC 3461).
+    pub envelope_id: &'a str,
     /// Of whom; at least one.
-    pub failed: &'a [Failed<'a>],
+    pub recipients: &'a [RecipientReport<'a>],
     /// The message as queued, in wire form, or as much of its beginning as the caller has.
     pub original: &'a [u8],
+    /// `original` is the whole message, and goes back as a whole if a recipient failed.
+    pub full: bool,
 }
 
 /// Appends the report in wire form: CRLF, without dot-stuffing, lines of at most 998 octets. It has octets above 127 only if the
@@ -93,15 +73,21 @@ pub fn write_report(report: &Report<'_>, out: &mut Vec<u8>) {
     let mut delivery_status = Vec::new();
     write_delivery_status(report, &mut delivery_status);
     let mut header = Vec::new();
-    original::write_header(report.original, &mut header);
+    let full = report.full && report.has(Action::Failed) && original::is_fit(report.original);
+    let (returned, returned_type): (&[u8], &[u8]) = if full {
+        (report.original, b"Content-Type: message/rfc822\r\n")
+    } else {
+        original::write_header(report.original, &mut header);
+        (&header, b"Content-Type: text/rfc822-headers\r\n")
+    };
 
-    let boundary = boundary(report.id, [&text, &delivery_status, &header]);
-    let eight_bit: &[u8] = if header.is_ascii() { b"" } else { b"Content-Transfer-Encoding: 8bit\r\n" };
+    let boundary = boundary(report.id, [&text, &delivery_status, returned]);
+    let eight_bit: &[u8] = if returned.is_ascii() { b"" } else { b"Content-Transfer-Encoding: 8bit\r\n" };
     write_header(report, &boundary, eight_bit, out);
     let parts: [(&[u8], &[u8], &[u8]); 3] = [
         (b"Content-Type: text/plain; charset=us-ascii\r\n", b"", &text),
         (b"Content-Type: message/delivery-status\r\n", b"", &delivery_status),
-        (b"Content-Type: text/rfc822-headers\r\n", eight_bit, &header),
+        (returned_type, eight_bit, returned),
     ];
     for (content_type, encoding, content) in parts {
         // The line break before the boundary belongs to the boundary (RFC 2046 section 5.1.1): the content keeps its own.
@@ -126,14 +112,14 @@ fn put_date(name: &str, time_us: u64, out: &mut Vec<u8>) {
 fn write_header(report: &Report<'_>, boundary: &str, eight_bit: &[u8], out: &mut Vec<u8>) {
     let host = clean(report.hostname, HOST_BYTES_MAX);
     put(out, format_args!("From: Mail Delivery System <MAILER-DAEMON@{host}>\r\n"));
-    match parse_mailbox(report.reverse_path) {
+    match parse_mailbox(report.reverse_path, Characters::Ascii) {
         Ok(mailbox) if !mailbox.domain.is_empty() => {
             put(out, format_args!("To: <{}>\r\n", clean(report.reverse_path, 2 * PATH_BYTES_MAX)));
         }
         // What is no address must not stand in a field of addresses; an empty group may (RFC 5322 section 3.4).
         _ => out.extend_from_slice(b"To: undisclosed-recipients:;\r\n"),
     }
-    out.extend_from_slice(b"Subject: Undelivered mail returned to its sender\r\n");
+    put(out, format_args!("Subject: {}\r\n", report.subject()));
     put_date("Date", report.now_us, out);
     put(out, format_args!("Message-ID: <{}@{host}>\r\n", report.id));
     // "auto-replied": RFC 3834 sections 3.1.7 and 5. It keeps vacation programs from answering.
@@ -143,43 +129,101 @@ fn write_header(report: &Report<'_>, boundary: &str, eight_bit: &[u8], out: &mut
     // No preamble: the empty line that ends the header is the one before the first boundary.
 }
 
-/// The part for people.
-fn write_text(report: &Report<'_>, out: &mut Vec<u8>) {
-    put(out, format_args!("This is the mail system at {}.\r\n\r\n", clean(report.hostname, HOST_BYTES_MAX)));
-    out.extend_from_slice(
-        b"Your message could not be delivered to the addresses below, and it will not be\r\n\
-          tried again for them. Addresses that are not below are not affected. The header\r\n\
-          of your message is attached.\r\n",
-    );
-    for failed in report.failed {
-        put(out, format_args!("\r\n<{}>\r\n", clean(failed.recipient, 2 * PATH_BYTES_MAX)));
-        let reply = clean(failed.reply, REPLY_BYTES_MAX);
-        if reply.is_empty() {
-            put(out, format_args!("    gave no reason (status {})\r\n", failed.status));
-        } else if failed.host.is_empty() {
-            write_folded("    ", &reply, "    ", out);
+impl Report<'_> {
+    fn has(&self, action: Action) -> bool {
+        self.recipients.iter().any(|recipient| recipient.action == action)
+    }
+
+    fn subject(&self) -> &'static str {
+        if self.has(Action::Failed) {
+            "Undelivered mail returned to its sender"
+        } else if self.has(Action::Delayed) {
+            "Mail that is late, and still tried"
         } else {
-            put(out, format_args!("    The host {} said:\r\n", clean(failed.host, HOST_BYTES_MAX)));
-            write_folded("    ", &reply, "    ", out);
+            "Mail that arrived"
         }
     }
 }
 
+/// The part for people.
+fn write_text(report: &Report<'_>, out: &mut Vec<u8>) {
+    put(out, format_args!("This is the mail system at {}.\r\n", clean(report.hostname, HOST_BYTES_MAX)));
+    for action in [Action::Failed, Action::Delayed, Action::Relayed, Action::Delivered] {
+        let mut recipients = report.recipients.iter().filter(|recipient| recipient.action == action).peekable();
+        if recipients.peek().is_some() {
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(action.text());
+        }
+        for recipient in recipients {
+            write_recipient_text(recipient, out);
+        }
+    }
+}
+
+fn write_recipient_text(recipient: &RecipientReport<'_>, out: &mut Vec<u8>) {
+    put(out, format_args!("\r\n<{}>\r\n", clean(recipient.recipient, 2 * PATH_BYTES_MAX)));
+    let reply = clean(recipient.reply, REPLY_BYTES_MAX);
+    if reply.is_empty() && recipient.action == Action::Failed {
+        put(out, format_args!("    gave no reason (status {})\r\n", recipient.status));
+    }
+    if reply.is_empty() {
+        return;
+    }
+    if !recipient.host.is_empty() {
+        put(out, format_args!("    The host {} said:\r\n", clean(recipient.host, HOST_BYTES_MAX)));
+    }
+    write_folded("    ", &reply, "    ", out);
+}
+
 /// The part for programs (RFC 3464 section 2).
 fn write_delivery_status(report: &Report<'_>, out: &mut Vec<u8>) {
+    // RFC 3464 section 2.2.1: decoded, and before the other fields.
+    if let Some(envelope_id) = decode_xtext(report.envelope_id).filter(|envelope_id| !envelope_id.is_empty()) {
+        put(out, format_args!("Original-Envelope-Id: {envelope_id}\r\n"));
+    }
     put(out, format_args!("Reporting-MTA: dns; {}\r\n", clean(report.hostname, HOST_BYTES_MAX)));
     put_date("Arrival-Date", report.arrived_us, out);
-    for failed in report.failed {
-        put(out, format_args!("\r\nFinal-Recipient: rfc822; {}\r\n", clean(failed.recipient, 2 * PATH_BYTES_MAX)));
-        put(out, format_args!("Action: failed\r\nStatus: {}\r\n", failed.status));
-        if !failed.host.is_empty() {
-            put(out, format_args!("Remote-MTA: dns; {}\r\n", clean(failed.host, HOST_BYTES_MAX)));
+    for recipient in report.recipients {
+        out.extend_from_slice(b"\r\n");
+        // RFC 3464 section 2.3.1: only what the sender has said.
+        if let Some((address_type, address)) = recipient.original_recipient.split_once(';')
+            && let Some(address) = decode_xtext(address)
+        {
+            put(out, format_args!("Original-Recipient: {}; {address}\r\n", clean(address_type, 2 * PATH_BYTES_MAX)));
         }
-        if !failed.reply.is_empty() {
-            write_folded("Diagnostic-Code: smtp; ", &clean(failed.reply, REPLY_BYTES_MAX), " ", out);
+        write_final_recipient(recipient.recipient, out);
+        put(out, format_args!("Action: {}\r\nStatus: {}\r\n", recipient.action, recipient.status));
+        if !recipient.host.is_empty() {
+            put(out, format_args!("Remote-MTA: dns; {}\r\n", clean(recipient.host, HOST_BYTES_MAX)));
+        }
+        if !recipient.reply.is_empty() {
+            write_folded("Diagnostic-Code: smtp; ", &clean(recipient.reply, REPLY_BYTES_MAX), " ", out);
         }
         put_date("Last-Attempt-Date", report.now_us, out);
     }
+}
+
+/// An address outside ASCII is written with that of the `utf-8` type whose characters are ASCII.
+//= RFC 6533 section 3
+//# utf-8-addr-xtext = 1*(QCHAR / EmbeddedUnicodeChar)
+//# EmbeddedUnicodeChar = %x5C.78 "{" HEXPOINT "}"    ; starts with "\x"
+fn write_final_recipient(address: &str, out: &mut Vec<u8>) {
+    if address.is_ascii() {
+        return put(out, format_args!("Final-Recipient: rfc822; {}\r\n", clean(address, 2 * PATH_BYTES_MAX)));
+    }
+    let begin = out.len();
+    out.extend_from_slice(b"Final-Recipient: utf-8; ");
+    for c in address.chars() {
+        // An address that SMTP can carry is far shorter; a line may not be longer.
+        if out.len() - begin > 900 {
+            break;
+        }
+        match c {
+            '!'..='~' if !matches!(c, '\\' | '+' | '=') => put(out, format_args!("{c}")),
+            _ => put(out, format_args!("\\x{{{:02X}}}", u32::from(c))),
+        }
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Text from outside: printable ASCII in one line, everything else `?`.

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | waiting | pending recipients, none failed | `waiting`, by due time | it is due, or an operator says so |
 //! | round | pending recipients, in groups by destination | `lanes` | the attempts of all its groups have ended |
-//! | reporting | failed recipients, perhaps pending ones too | `reports`, `report_waits` | its sender has been told |
+//! | reporting | recipients of whom the sender is to be told (failed; if asked: relayed, late), perhaps pending ones too | `reports`, `report_waits` | its sender has been told |
 //! | settled | nothing to do (only from disk) | `settled` | `poll_settled` has given it |
 //!
 //! A message whose sender is to be told begins no round before that: the report whose id is reserved names the same recipients
@@ -18,6 +18,7 @@ pub use crate::selector::{Selector, SelectorError};
 use crate::config::span;
 use crate::lanes::Lanes;
 use crate::record::{HOST_BYTES_MAX, MessageHead, Progress, REPLY_BYTES_MAX, Status};
+use postring_mail::dsn::RecipientRequest;
 use postring_mail::envelope::{EnvelopeFlags, MessageId};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const ATTEMPT_RECIPIENTS_MAX: usize = 100;
 /// The wait before a report that could not be handed over is given again, microseconds. What failed is on this machine.
 pub const REPORT_RETRY_US: u64 = 60_000_000;
+
+/// How old a message is when a sender who wants to hear of delay (NOTIFY=DELAY, RFC 3461) is told that it is late, microseconds: four
+/// hours, as sendmail and Postfix say it. Once for each recipient, at the end of a round.
+pub const LATE_AFTER_US: u64 = 4 * 3_600_000_000;
 
 /// What a recipient is told whose attempt ended without a word about it.
 const NO_ANSWER: &str = "450 4.4.1 No answer";
@@ -43,6 +48,10 @@ pub struct Attempt {
     pub reverse_path: String,
     /// As the edge said.
     pub flags: EnvelopeFlags,
+    /// ENVID in xtext, or empty (RFC 3461).
+    pub envelope_id: String,
+    /// What was asked for each of `recipients`, in their order.
+    pub requests: Vec<RecipientRequest>,
 }
 
 /// What an attempt made of a recipient.
@@ -50,6 +59,8 @@ pub struct Attempt {
 pub enum Outcome {
     /// A host has taken the message for it.
     Delivered,
+    /// A host has taken the message for it that makes no reports (RFC 3461): whoever wants to hear of success hears this.
+    Relayed,
     /// Another attempt may succeed.
     Transient,
     /// None will.
@@ -160,10 +171,10 @@ enum Need {
 
 impl Message {
     fn need(&self) -> Need {
-        let any = |status| self.progress.recipients.iter().any(|recipient| recipient.status == status);
-        if any(Status::Failed) {
+        let any = |is: fn(Status) -> bool| self.progress.recipients.iter().any(|recipient| is(recipient.status));
+        if any(Status::is_to_tell) {
             Need::Report
-        } else if any(Status::Pending) {
+        } else if any(Status::is_pending) {
             Need::Round
         } else {
             Need::Nothing
@@ -172,18 +183,29 @@ impl Message {
 
     //= RFC 5321 section 6.1
     //# However, if this address is null ("<>"), the receiver-SMTP MUST NOT send a notification.
-    /// With a null reverse-path nobody is to be told.
+    /// With a null reverse-path nobody is to be told; else who is told what is as the sender asked.
+    // RFC 3461 section 4.1 says who hears what.
     fn silence(&mut self) {
-        if self.head.reverse_path.is_empty() {
-            self.failed_are_reported();
+        for (index, recipient) in self.progress.recipients.iter_mut().enumerate() {
+            let notify = self.head.notify(index);
+            let is_wanted = match recipient.status {
+                Status::Failed => notify.wants_failure(),
+                Status::Relayed => notify.wants_success(),
+                Status::Late => notify.wants_delay(),
+                Status::Pending | Status::PendingLate | Status::Delivered | Status::Reported => true,
+            };
+            if !is_wanted || self.head.reverse_path.is_empty() {
+                recipient.status = recipient.status.told();
+            }
+        }
+        if self.need() != Need::Report {
+            self.progress.report = MessageId(0);
         }
     }
 
-    fn failed_are_reported(&mut self) {
+    fn is_told(&mut self) {
         for recipient in &mut self.progress.recipients {
-            if recipient.status == Status::Failed {
-                recipient.status = Status::Reported;
-            }
+            recipient.status = recipient.status.told();
         }
         self.progress.report = MessageId(0);
     }
@@ -194,11 +216,17 @@ impl Message {
         progress.attempts = progress.attempts.saturating_add(1);
         progress.next_attempt_us = config.next_attempt_us(self.head.id, progress.attempts, self.head.received_us, now_us);
         if config.is_expired(self.head.received_us, now_us) {
-            for recipient in progress.recipients.iter_mut().filter(|recipient| recipient.status == Status::Pending) {
+            for recipient in progress.recipients.iter_mut().filter(|recipient| recipient.status.is_pending()) {
                 recipient.status = Status::Failed;
                 let last = if recipient.reply.is_empty() { "none" } else { recipient.reply.as_str() };
                 let reply = format!("450 4.4.7 Not delivered within {}; the last reply: {last}", span(config.lifetime_us));
                 recipient.reply = one_line(&reply, REPLY_BYTES_MAX);
+            }
+        } else if now_us.saturating_sub(self.head.received_us) >= LATE_AFTER_US {
+            for (index, recipient) in progress.recipients.iter_mut().enumerate() {
+                if recipient.status == Status::Pending && self.head.notify(index).wants_delay() {
+                    recipient.status = Status::Late;
+                }
             }
         }
     }
@@ -343,6 +371,12 @@ impl Queue {
             recipients: group.recipients.iter().filter_map(address).collect(),
             reverse_path: message.head.reverse_path.clone(),
             flags: message.head.flags,
+            envelope_id: message.head.envelope_id.clone(),
+            requests: group
+                .recipients
+                .iter()
+                .map(|index| message.head.requests.get(*index).cloned().unwrap_or_default())
+                .collect(),
         })
     }
 
@@ -350,7 +384,7 @@ impl Queue {
         let Some(message) = self.messages.get_mut(&id) else { return };
         let mut by_domain: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, (address, state)) in message.head.recipients.iter().zip(&message.progress.recipients).enumerate() {
-            if state.status == Status::Pending {
+            if state.status.is_pending() {
                 by_domain.entry(destination(address).to_ascii_lowercase()).or_default().push(index);
             }
         }
@@ -405,12 +439,13 @@ impl Queue {
             let is_of_ended = round.group_of(outcome.recipient).is_some_and(|group| ended.contains(&group));
             let state = message.progress.recipients.get_mut(outcome.recipient);
             if let (true, Some(state), Some(answered)) = (is_of_ended, state, answered.get_mut(outcome.recipient))
-                && state.status == Status::Pending
+                && state.status.is_pending()
             {
                 *answered = true;
                 state.status = match outcome.outcome {
                     Outcome::Delivered => Status::Delivered,
-                    Outcome::Transient => Status::Pending,
+                    Outcome::Relayed => Status::Relayed,
+                    Outcome::Transient => state.status,
                     Outcome::Permanent => Status::Failed,
                 };
                 state.host = one_line(&outcome.host, HOST_BYTES_MAX);
@@ -510,7 +545,7 @@ impl Queue {
             self.report_waits.remove(&(due_us, id));
         }
         self.reports.remove(&id);
-        message.failed_are_reported();
+        message.is_told();
         let progress = message.progress.clone();
         self.settle(id, progress)
     }

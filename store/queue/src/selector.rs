@@ -95,6 +95,8 @@ mod tests {
             reverse_path: String::new(),
             account: String::new(),
             recipients: vec!["u@d.example".to_owned(), "v@E.example".to_owned()],
+            envelope_id: String::new(),
+            requests: Vec::new(),
         };
         let mut progress = Progress::new(head.id, 2, 0);
         progress.recipients[0].status = Status::Delivered;

@@ -8,7 +8,7 @@
 use postring_mail::envelope::{EnvelopeFlags, MessageId};
 use postring_queue::record::{read_done, read_message, write_done};
 use postring_queue::{
-    Attempt, Change, Failed, MessageHead, Outcome, Progress, Queue, QueueConfig, RecipientOutcome, Selector, Status,
+    Attempt, Change, MessageHead, Outcome, Progress, Queue, QueueConfig, RecipientOutcome, RecipientReport, Selector, Status,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,6 +163,8 @@ impl World {
             reverse_path: if null_sender { String::new() } else { "s@here.example".to_owned() },
             account: String::new(),
             recipients: recipients.iter().map(|index| ADDRESSES[*index].to_owned()).collect(),
+            envelope_id: String::new(),
+            requests: Vec::new(),
         };
         let mut record = Vec::new();
         assert!(head.write_to(&mut record));
@@ -268,7 +270,7 @@ impl World {
             return self.queue.report_failed(id, self.now_us);
         }
         let (head, progress) = self.queue.get(id).unwrap();
-        assert!(!Failed::all_of(head, progress).is_empty());
+        assert!(!RecipientReport::all_of(head, progress).is_empty());
         let failed = progress.recipients.iter().enumerate().filter(|(_, state)| state.status == Status::Failed);
         let told: BTreeSet<_> = failed.map(|(index, _)| (id, index)).collect();
         // The receiver drops a report of an id it knows: that one must have said the same.
@@ -386,6 +388,8 @@ fn a_stuck_domain_holds_nobody() {
         reverse_path: String::new(),
         account: String::new(),
         recipients: vec![address.to_owned()],
+        envelope_id: String::new(),
+        requests: Vec::new(),
     };
     for id in 0..1000 {
         queue.add(head(id, "u@stuck.example"), 1, None);

@@ -17,7 +17,8 @@ mod reply;
 pub use reply::{ReplyError, ReplyReader, fuzz_reply};
 
 use content::ContentWriter;
-use postring_mail::path::parse_mailbox;
+use postring_mail::dsn::{Notify, RecipientRequest, Returned, is_envelope_id, is_original_recipient};
+use postring_mail::path::{Characters, parse_mailbox};
 use postring_mail::{Now, Reply};
 use smallvec::SmallVec;
 
@@ -93,6 +94,14 @@ pub struct Mail {
     pub size: u64,
     /// It has octets above 127. Sent as it is to a server without 8BITMIME too: to bounce it would help nobody.
     pub eight_bit: bool,
+    /// It came with SMTPUTF8 and its header has octets above 127: only a server that offers SMTPUTF8 gets it. Addresses speak for themselves.
+    pub utf8_header: bool,
+    /// RET (RFC 3461); it and the next two are told to servers that offer DSN.
+    pub returned: Option<Returned>,
+    /// ENVID in xtext, or empty.
+    pub envelope_id: String,
+    /// What was asked for each of `recipients`; nothing for those beyond its end.
+    pub requests: Vec<RecipientRequest>,
 }
 
 /// What became of one recipient. The reply is the server's, or ours if it said nothing useful; its text is safe for logs and DSNs.
@@ -171,6 +180,10 @@ pub struct Extensions {
     pub pipelining: bool,
     /// RFC 6152.
     pub eight_bit: bool,
+    /// RFC 3461.
+    pub dsn: bool,
+    /// RFC 6531.
+    pub smtputf8: bool,
     /// RFC 3207.
     pub starttls: bool,
     /// RFC 1870; with a maximum other than 0 if one is told.
@@ -189,6 +202,10 @@ impl Extensions {
                 found.pipelining = true;
             } else if keyword.eq_ignore_ascii_case("8BITMIME") {
                 found.eight_bit = true;
+            } else if keyword.eq_ignore_ascii_case("DSN") {
+                found.dsn = true;
+            } else if keyword.eq_ignore_ascii_case("SMTPUTF8") {
+                found.smtputf8 = true;
             } else if keyword.eq_ignore_ascii_case("STARTTLS") {
                 found.starttls = true;
             } else if keyword.eq_ignore_ascii_case("SIZE") {
@@ -206,12 +223,13 @@ static NO_TLS: Reply = Reply::fixed(454, 7, 5, "TLS is required and the server d
 static INJECTED: Reply = Reply::fixed(421, 7, 5, "The server sent plain text behind its reply to STARTTLS");
 static BAD_RECIPIENT: Reply = Reply::fixed(553, 1, 3, "Not an address that SMTP can carry");
 static BAD_SENDER: Reply = Reply::fixed(553, 1, 7, "Not a sender address that SMTP can carry");
+static NO_SMTPUTF8: Reply = Reply::fixed(550, 6, 7, "The server does not offer SMTPUTF8, which the addresses or the header need");
 static TOO_LARGE: Reply = Reply::fixed(552, 3, 4, "The message is larger than the server takes");
 
 /// True if a reply is of our own making and not what the server said (RFC 3464 section 2.3.6 wants that apart).
 #[must_use]
 pub fn is_ours(reply: &Reply) -> bool {
-    [&LOST, &TIMEOUT, &NO_SMTP, &NO_TLS, &INJECTED, &BAD_RECIPIENT, &BAD_SENDER, &TOO_LARGE].contains(&reply)
+    [&LOST, &TIMEOUT, &NO_SMTP, &NO_TLS, &INJECTED, &BAD_RECIPIENT, &BAD_SENDER, &NO_SMTPUTF8, &TOO_LARGE].contains(&reply)
 }
 
 impl ClientSession {
@@ -372,11 +390,28 @@ impl ClientSession {
         if self.extensions.size.is_some_and(|maximum| maximum != 0 && self.mail.size > maximum) {
             self.settle(&TOO_LARGE, Outcome::Permanent);
         }
+        if !self.extensions.smtputf8 {
+            self.settle_international();
+        }
         self.asked = (0..self.outcomes.len()).filter(|index| self.outcomes.get(*index) == Some(&None)).collect();
         if self.asked.is_empty() {
             return self.done(now, out);
         }
         self.send_envelope(now, out);
+    }
+
+    /// Those who can be reached through SMTPUTF8 only cannot be reached through this server.
+    //= RFC 6531 section 3.5
+    //# An SMTPUTF8-aware SMTP client MUST NOT send an internationalized message to an SMTP server that does not support SMTPUTF8.
+    fn settle_international(&mut self) {
+        if self.mail.utf8_header || !self.mail.reverse_path.is_ascii() {
+            return self.settle(&NO_SMTPUTF8, Outcome::Permanent);
+        }
+        for (recipient, open) in self.mail.recipients.iter().zip(&mut self.outcomes) {
+            if open.is_none() && !recipient.is_ascii() {
+                *open = Some(Outcome::Permanent(NO_SMTPUTF8.clone()));
+            }
+        }
     }
 
     /// Sends as much of MAIL, RCPT..., DATA as may be under way.
@@ -387,7 +422,7 @@ impl ClientSession {
             if self.sent == 0 {
                 self.put_mail(out);
             } else if let Some(index) = self.asked.get(self.sent - 1) {
-                put(out, &["RCPT TO:<", self.mail.recipients.get(*index).map_or("", String::as_str), ">"]);
+                self.put_rcpt(*index, out);
             } else if self.answered == self.sent && self.accepted.is_empty() {
                 // All were refused, and that is known before DATA: it is not needed.
                 self.abandoned = true;
@@ -407,7 +442,37 @@ impl ClientSession {
     fn put_mail(&self, out: &mut Vec<u8>) {
         let size = if self.extensions.size.is_some() { format!(" SIZE={}", self.mail.size) } else { String::new() };
         let body = if self.extensions.eight_bit && self.mail.eight_bit { " BODY=8BITMIME" } else { "" };
-        put(out, &["MAIL FROM:<", &self.mail.reverse_path, ">", &size, body]);
+        let mut recipients = self.asked.iter().filter_map(|index| self.mail.recipients.get(*index));
+        let international =
+            self.mail.utf8_header || !self.mail.reverse_path.is_ascii() || recipients.any(|recipient| !recipient.is_ascii());
+        let smtputf8 = if international { " SMTPUTF8" } else { "" };
+        let mut dsn = String::new();
+        if self.extensions.dsn {
+            dsn.push_str(match self.mail.returned {
+                Some(Returned::Full) => " RET=FULL",
+                Some(Returned::Headers) => " RET=HDRS",
+                None => "",
+            });
+            if is_envelope_id(&self.mail.envelope_id) {
+                dsn.push_str(" ENVID=");
+                dsn.push_str(&self.mail.envelope_id);
+            }
+        }
+        put(out, &["MAIL FROM:<", &self.mail.reverse_path, ">", &size, body, smtputf8, &dsn]);
+    }
+
+    fn put_rcpt(&self, index: usize, out: &mut Vec<u8>) {
+        let mut dsn = String::new();
+        if let Some(request) = self.mail.requests.get(index).filter(|_| self.extensions.dsn) {
+            if request.notify != Notify::default() {
+                dsn = format!(" NOTIFY={}", request.notify);
+            }
+            if is_original_recipient(&request.original_recipient) {
+                dsn.push_str(" ORCPT=");
+                dsn.push_str(&request.original_recipient);
+            }
+        }
+        put(out, &["RCPT TO:<", self.mail.recipients.get(index).map_or("", String::as_str), ">", &dsn]);
     }
 
     fn envelope_reply(&mut self, reply: Reply, now: Now, out: &mut Vec<u8>) {
@@ -553,7 +618,7 @@ fn by_code_refused(reply: Reply) -> Outcome {
 
 /// Only what the grammar allows goes into a command: an address with a CR in it would be two commands.
 fn is_address(address: &str) -> bool {
-    parse_mailbox(address).is_ok()
+    parse_mailbox(address, Characters::Utf8).is_ok()
 }
 
 fn put(out: &mut Vec<u8>, parts: &[&str]) {

@@ -39,6 +39,7 @@ fn converse(protocol: Protocol, sent: &[u8], piece: usize) -> (Vec<u8>, Vec<Vec<
                         content.clear();
                         session.body_opened(NOW, &mut out);
                     }
+                    Step::ContinueBody { .. } => session.body_opened(NOW, &mut out),
                     Step::Submit => {
                         messages.push(content.clone());
                         session.handle_receipt((), messages.len(), NOW, &mut out);

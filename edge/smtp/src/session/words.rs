@@ -1,5 +1,7 @@
 //! What a session is told and what it asks: the words between the core and the daemon.
 
+use postring_mail::dsn::{Notify, Returned};
+use postring_mail::envelope::RECIPIENT_FIXED_BYTES;
 use postring_mail::{Reply, limits};
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -175,6 +177,22 @@ pub struct TransactionRecipient {
     pub address: String,
     /// Where it goes.
     pub targets: SmallVec<[Target; 1]>,
+    /// NOTIFY (RFC 3461).
+    pub notify: Notify,
+    /// ORCPT: address type and xtext, or empty (RFC 3461).
+    pub original_recipient: String,
+}
+
+impl TransactionRecipient {
+    /// Bytes it takes in the envelope.
+    pub(crate) fn envelope_bytes(&self) -> usize {
+        let address = |target: &Target| match target {
+            Target::Account { .. } => self.address.len(),
+            Target::Remote(address) => address.len(),
+        };
+        let fixed = RECIPIENT_FIXED_BYTES + self.original_recipient.len();
+        self.targets.iter().map(|target| fixed + address(target)).sum()
+    }
 }
 
 /// What was agreed before the content (RFC 5321 section 3.3).
@@ -186,6 +204,18 @@ pub struct Transaction {
     pub recipients: Vec<TransactionRecipient>,
     /// BODY=8BITMIME.
     pub eight_bit: bool,
+    /// SMTPUTF8 (RFC 6531): addresses may have characters outside ASCII in their local parts; the domains here have A-labels.
+    pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689): it must not leave this host but within TLS, to a server that is who it should be.
+    pub require_tls: bool,
+    /// PRDR: a reply for each recipient behind the content (draft-hall-prdr-00).
+    pub prdr: bool,
+    /// RET (RFC 3461).
+    pub returned: Option<Returned>,
+    /// ENVID in xtext, or empty (RFC 3461).
+    pub envelope_id: String,
+    /// Bytes its recipients take in the envelope.
+    pub(crate) envelope_bytes: usize,
     /// SIZE=.
     pub size_declared: Option<u64>,
 }
@@ -197,8 +227,13 @@ pub enum Step {
     Ask(Question),
     /// Take a slot and call `body_opened`, or `body_refused`.
     OpenBody {
-        /// SIZE= of the client, a hint.
+        /// SIZE= of the client, a hint; with BDAT at least the first chunk.
         size_declared: Option<u64>,
+    },
+    /// See that behind the content in the slot there is room, then call `body_opened`, or `body_refused`.
+    ContinueBody {
+        /// Octets of the chunk that comes, a hint.
+        bytes: u64,
     },
     /// Send what is in the output, then do the handshake and call `handle_tls_established`.
     StartTls,

@@ -5,6 +5,7 @@ use super::keeper::Event;
 use crate::config::{SendLaunch, TlsPolicy};
 use glommio::net::TcpStream;
 use glommio::sync::Semaphore;
+use postring_mail::dsn::{RecipientRequest, Returned};
 use postring_mail::envelope::EnvelopeFlags;
 use postring_mail::limits::TLS_HANDSHAKE_WAIT_MS;
 use postring_mail::{Now, Reply};
@@ -12,6 +13,7 @@ use postring_queue::{Attempt, Outcome, RecipientOutcome, record};
 use postring_ring::DoorbellButton;
 use postring_sender::{Route, RouteConfig, RouteStep, Target};
 use postring_smtp::client::{self, ClientConfig, ClientSession, Mail, Step, TlsUse, Waits};
+use postring_smtp::header;
 use postring_transport::dns::Resolver;
 use postring_transport::{Doorbell, Stream};
 use std::cell::RefCell;
@@ -62,6 +64,7 @@ pub(super) struct Courier {
 }
 
 static UNREADABLE: Reply = Reply::fixed(451, 3, 0, "The queued message could not be read here");
+static NOT_VERIFIED: Reply = Reply::fixed(550, 7, 30, "REQUIRETLS: this host does not verify the servers it sends to");
 static NOT_REACHED: Reply = Reply::fixed(451, 4, 1, "No mail host was reached");
 
 impl Courier {
@@ -125,7 +128,7 @@ impl Courier {
         for outcome in &outcomes {
             let to = to.get(&outcome.recipient).map_or("", String::as_str);
             let word = match outcome.outcome {
-                Outcome::Delivered => "delivered",
+                Outcome::Delivered | Outcome::Relayed => "delivered",
                 Outcome::Transient => "put off",
                 Outcome::Permanent => "refused",
             };
@@ -137,7 +140,9 @@ impl Courier {
     }
 
     async fn attempt(&self, errand: Errand) -> Vec<RecipientOutcome> {
-        let mut open = Open { recipients: errand.attempt.recipients, outcomes: BTreeMap::new() };
+        let requests = errand.attempt.requests.into_iter();
+        let asked = errand.attempt.recipients.iter().map(|(index, _)| *index).zip(requests).collect();
+        let mut open = Open { recipients: errand.attempt.recipients, asked, outcomes: BTreeMap::new() };
         let path = errand.path;
         let body = glommio::executor().spawn_blocking(move || std::fs::read(path)).await;
         let body = match body {
@@ -148,6 +153,10 @@ impl Courier {
             }
         };
         let Some((_, message)) = record::read_message(&body) else { return open.end(&UNREADABLE) };
+        // RFC 8689 section 4.2.1: to verified servers only. Nobody is verified here, so nobody gets it. The edge takes no such message for elsewhere; this is for the day it does.
+        if errand.attempt.flags.has(EnvelopeFlags::REQUIRE_TLS) {
+            return open.end(&NOT_VERIFIED);
+        }
         let launch = Arc::clone(&self.launch.borrow());
         let config = RouteConfig { own_hostname: self.hostname.clone(), loopback: launch.send.loopback };
         let (mut route, port) = match launch.send.relay_parts() {
@@ -166,9 +175,13 @@ impl Courier {
                         recipients: open.recipients.iter().map(|(_, address)| address.clone()).collect(),
                         size: message.len() as u64,
                         eight_bit: errand.attempt.flags.has(EnvelopeFlags::EIGHT_BIT),
+                        returned: returned(errand.attempt.flags),
+                        envelope_id: errand.attempt.envelope_id.clone(),
+                        requests: open.requests(),
+                        utf8_header: errand.attempt.flags.has(EnvelopeFlags::SMTPUTF8) && header::is_international(message),
                     };
                     match self.visit(&target, port, mail, message, launch.send.tls).await {
-                        Ok(outcomes) => route.handle_session(open.settle(&target.host, outcomes).as_ref()),
+                        Ok(told) => route.handle_session(open.settle(&target.host, told).as_ref()),
                         Err(reply) => route.handle_unreachable(&reply),
                     }
                 }
@@ -179,21 +192,14 @@ impl Courier {
     }
 
     /// One visit to one address; a second without TLS if the handshake fails and nobody insists on it.
-    async fn visit(
-        &self,
-        target: &Target,
-        port: u16,
-        mail: Mail,
-        message: &[u8],
-        tls: TlsPolicy,
-    ) -> Result<Vec<client::Outcome>, Reply> {
+    async fn visit(&self, target: &Target, port: u16, mail: Mail, message: &[u8], tls: TlsPolicy) -> Result<Told, Reply> {
         let first = match tls {
             TlsPolicy::Opportunistic => TlsUse::WhenOffered,
             TlsPolicy::Required => TlsUse::Required,
             TlsPolicy::Never => TlsUse::Never,
         };
         match self.session(target, port, mail.clone(), message, first).await? {
-            Some(outcomes) => Ok(outcomes),
+            Some(told) => Ok(told),
             None if tls == TlsPolicy::Opportunistic => {
                 let second = self.session(target, port, mail, message, TlsUse::Never).await?;
                 second.ok_or_else(|| NOT_REACHED.clone())
@@ -203,14 +209,7 @@ impl Courier {
     }
 
     /// One connection. `None`: its TLS handshake failed.
-    async fn session(
-        &self,
-        target: &Target,
-        port: u16,
-        mail: Mail,
-        message: &[u8],
-        tls: TlsUse,
-    ) -> Result<Option<Vec<client::Outcome>>, Reply> {
+    async fn session(&self, target: &Target, port: u16, mail: Mail, message: &[u8], tls: TlsUse) -> Result<Option<Told>, Reply> {
         let address = SocketAddr::new(target.address, port);
         let connected = TcpStream::connect_timeout(address, CONNECT_WAIT).await;
         let tcp = connected.map_err(|error| {
@@ -226,7 +225,8 @@ impl Courier {
             return Ok(None);
         }
         let missing = || client::Outcome::Transient(NOT_REACHED.clone());
-        Ok(Some(client.outcomes().iter().map(|outcome| outcome.clone().unwrap_or_else(missing)).collect()))
+        let outcomes = client.outcomes().iter().map(|outcome| outcome.clone().unwrap_or_else(missing)).collect();
+        Ok(Some(Told { outcomes, makes_reports: client.extensions().dsn }))
     }
 
     async fn converse(&self, client: &mut ClientSession, stream: &mut Stream, host: &str, message: &[u8]) -> Conversation {
@@ -301,19 +301,45 @@ enum Conversation {
     NoTls,
 }
 
+fn returned(flags: EnvelopeFlags) -> Option<Returned> {
+    if flags.has(EnvelopeFlags::RETURN_FULL) {
+        Some(Returned::Full)
+    } else {
+        flags.has(EnvelopeFlags::RETURN_HEADERS).then_some(Returned::Headers)
+    }
+}
+
+/// What a host said.
+struct Told {
+    /// Of each recipient, in their order.
+    outcomes: Vec<client::Outcome>,
+    /// It offers DSN: what becomes of the message now is for it to tell.
+    makes_reports: bool,
+}
+
 /// The recipients that another host may still take, and what is known of all.
 struct Open {
     recipients: Vec<(usize, String)>,
+    /// What the sender wants to hear of each.
+    asked: BTreeMap<usize, RecipientRequest>,
     outcomes: BTreeMap<usize, RecipientOutcome>,
 }
 
 impl Open {
+    /// What was asked for each of `recipients`, in their order.
+    fn requests(&self) -> Vec<RecipientRequest> {
+        self.recipients.iter().map(|(index, _)| self.asked.get(index).cloned().unwrap_or_default()).collect()
+    }
+
     /// Takes the outcomes of a session, in the order of `recipients`; gives what the first that is still open was told.
-    fn settle(&mut self, host: &str, outcomes: Vec<client::Outcome>) -> Option<Reply> {
+    fn settle(&mut self, host: &str, told: Told) -> Option<Reply> {
         let mut put_off = None;
-        let asked = std::mem::take(&mut self.recipients);
-        for ((recipient, address), outcome) in asked.into_iter().zip(outcomes) {
+        let tried = std::mem::take(&mut self.recipients);
+        for ((recipient, address), outcome) in tried.into_iter().zip(told.outcomes) {
+            let wants_success = self.asked.get(&recipient).is_some_and(|request| request.notify.wants_success());
             let (kind, reply) = match outcome {
+                // RFC 3461 section 5.2.2: nobody behind this host tells the sender more.
+                client::Outcome::Delivered(reply) if wants_success && !told.makes_reports => (Outcome::Relayed, reply),
                 client::Outcome::Delivered(reply) => (Outcome::Delivered, reply),
                 client::Outcome::Permanent(reply) => (Outcome::Permanent, reply),
                 client::Outcome::Transient(reply) => {

@@ -185,6 +185,8 @@ mod tests {
             reverse_path: "a@b.example".to_owned(),
             account: String::new(),
             recipients: vec!["c@d.example".to_owned()],
+            envelope_id: String::new(),
+            requests: Vec::new(),
         }
     }
 

@@ -17,7 +17,8 @@ use crate::ledger::Ledger;
 use postring_control::{ConsumerEnd, Counter, Gauge, ProducerEnd, StatsPage};
 use postring_directory::Snapshot;
 use postring_journal::Record;
-use postring_mail::envelope::MessageId;
+use postring_mail::dsn::RecipientRequest;
+use postring_mail::envelope::{MessageId, Recipient};
 use postring_mail::work::{Kind, Refusal};
 use postring_queue::{Change, MessageHead, Outcome, Queue, RecipientOutcome, record};
 use postring_ring::DoorbellButton;
@@ -220,7 +221,7 @@ impl Keeper {
         self.under_way = self.under_way.saturating_sub(1);
         for outcome in &outcomes {
             let counter = match outcome.outcome {
-                Outcome::Delivered => Counter::OutboundDelivered,
+                Outcome::Delivered | Outcome::Relayed => Counter::OutboundDelivered,
                 Outcome::Transient => Counter::OutboundDeferred,
                 Outcome::Permanent => continue,
             };
@@ -430,14 +431,24 @@ fn judge(offered: &Offered<'_>) -> Result<Fresh, Refusal> {
         return Err(Refusal::Broken);
     }
     let origin = &offered.envelope.origin;
-    let remote = offered.envelope.recipients().filter(|recipient| recipient.account == 0);
+    let remote = || offered.envelope.recipients().filter(|recipient| recipient.account == 0);
+    let request = |recipient: Recipient<'_>| RecipientRequest {
+        notify: recipient.notify,
+        original_recipient: recipient.original_recipient.to_owned(),
+    };
+    let mut requests: Vec<RecipientRequest> = remote().map(request).collect();
+    if requests.iter().all(|request| *request == RecipientRequest::default()) {
+        requests = Vec::new();
+    }
     let head = MessageHead {
         id: origin.id,
         received_us: origin.received_us,
         flags: origin.flags,
         reverse_path: origin.reverse_path.to_owned(),
         account: origin.account.to_owned(),
-        recipients: remote.map(|recipient| recipient.forward_path.to_owned()).collect(),
+        recipients: remote().map(|recipient| recipient.forward_path.to_owned()).collect(),
+        envelope_id: origin.envelope_id.to_owned(),
+        requests,
     };
     let mut bytes = Vec::with_capacity(512);
     if head.recipients.is_empty() || !head.write_to(&mut bytes) {

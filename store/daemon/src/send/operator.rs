@@ -63,8 +63,8 @@ fn message(listed: &Listed<'_>) -> Value {
 
 fn status_text(status: Status) -> &'static str {
     match status {
-        Status::Pending => "pending",
-        Status::Delivered => "delivered",
+        Status::Pending | Status::Late | Status::PendingLate => "pending",
+        Status::Delivered | Status::Relayed => "delivered",
         Status::Failed => "failed",
         Status::Reported => "returned",
     }

@@ -11,11 +11,12 @@ use super::files::Effect;
 use postring_control::{ChildSender, Counter, Endpoint, FromChild, ProducerEnd, Role, StatsPage};
 use postring_directory::{Resolution, Snapshot, Target, account_shard};
 use postring_handoff::{JobId, Jobs, Trouble};
+use postring_mail::dsn::Notify;
 use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient};
 use postring_mail::limits::SLOT_HEAD_BYTES;
 use postring_mail::work::Kind;
 use postring_queue::record::{HEAD_BYTES_MAX, read_message};
-use postring_queue::{Failed, MessageHead, Progress, Report, record, write_report};
+use postring_queue::{Action, MessageHead, Progress, RecipientReport, Report, record, write_report};
 use postring_ring::{Arena, ArenaGeometry, SlotClass};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -28,8 +29,8 @@ use std::time::{Duration, Instant};
 const REPORTS_MAX: usize = 32;
 /// Bytes of a report: its own words, and the header of the message it is about.
 const REPORT_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of a queued message that are read to find its header.
-const ORIGINAL_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes of a queued message that are read: its header is to be found there, and with RET=FULL what is longer does not go back.
+const ORIGINAL_BYTES_MAX: usize = 64 * 1024;
 /// How often deadlines are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -143,9 +144,10 @@ impl Reports {
     /// Writes the report and gives it to the stores of its sender's mailboxes; gives back the record for our own queue if some of them, or
     /// all, are elsewhere. Nobody to tell is no error: it is over then.
     pub(super) fn hand_over(&mut self, head: &MessageHead, progress: &Progress, path: &Path) -> Result<Option<Effect>, String> {
-        let failed = Failed::all_of(head, progress);
-        for failed in &failed {
-            tracing::info!(target: "mail", id = %head.id, to = failed.recipient, from = head.reverse_path, "returned: {}", failed.reply);
+        let recipients = RecipientReport::all_of(head, progress);
+        for told in &recipients {
+            let word = if told.action == Action::Failed { "returned" } else { "reported" };
+            tracing::info!(target: "mail", id = %head.id, to = told.recipient, from = head.reverse_path, "{word}: {}", told.reply);
         }
         //= RFC 5321 section 6.1
         //# the reverse-path is null [...] a notification message MUST NOT be sent
@@ -168,7 +170,8 @@ impl Reports {
         }
         let mut original = Vec::with_capacity(16 * 1024);
         let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        file.take(HEAD_BYTES_MAX as u64 + ORIGINAL_BYTES_MAX).read_to_end(&mut original).map_err(|error| error.to_string())?;
+        file.take((HEAD_BYTES_MAX + ORIGINAL_BYTES_MAX) as u64).read_to_end(&mut original).map_err(|error| error.to_string())?;
+        let is_whole = original.len() < HEAD_BYTES_MAX + ORIGINAL_BYTES_MAX;
         let original = read_message(&original).map_or(&[][..], |(_, message)| message);
         let now_us = super::keeper::now_us();
         let report = Report {
@@ -177,8 +180,11 @@ impl Reports {
             now_us,
             arrived_us: head.received_us,
             reverse_path: &head.reverse_path,
-            failed: &failed,
+            envelope_id: &head.envelope_id,
+            recipients: &recipients,
             original,
+            // Only to our own users: whoever forges a sender could have anything sent to it.
+            full: is_whole && head.flags.has(EnvelopeFlags::RETURN_FULL | EnvelopeFlags::AUTHENTICATED),
         };
         let mut text = Vec::with_capacity(original.len() + 4096);
         write_report(&report, &mut text);
@@ -197,6 +203,8 @@ impl Reports {
             reverse_path: String::new(),
             account: String::new(),
             recipients: remote,
+            envelope_id: String::new(),
+            requests: Vec::new(),
         };
         let mut body = Vec::with_capacity(text.len() + 512);
         if !own.write_to(&mut body) {
@@ -219,12 +227,14 @@ impl Reports {
             client: "",
             helo: &self.hostname,
             account: "",
+            envelope_id: "",
         };
         let shards: BTreeSet<u32> = accounts.iter().map(|account| account_shard(*account, self.store_shards)).collect();
         let written = EnvelopeWriter::begin(memory, &origin).and_then(|mut writer| {
             for account in accounts {
                 let shard = account_shard(*account, self.store_shards);
-                writer.push(&Recipient { account: *account, shard, flags: 0, forward_path: to })?;
+                let notify = Notify::default();
+                writer.push(&Recipient { account: *account, shard, notify, forward_path: to, original_recipient: "" })?;
             }
             Ok(writer.finish())
         });

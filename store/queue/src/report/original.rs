@@ -43,6 +43,18 @@ pub(super) fn write_header(original: &[u8], out: &mut Vec<u8>) {
     flush(&mut field, is_good && is_whole, out);
 }
 
+/// True if the message can go back as a whole: every line ends with CRLF, none is longer than one may be, and no octet is NUL.
+pub(super) fn is_fit(original: &[u8]) -> bool {
+    let mut rest = original;
+    while let Some((line, behind)) = split_line(rest) {
+        if line.len() > LINE_BYTES_MAX || line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return false;
+        }
+        rest = behind;
+    }
+    rest.is_empty()
+}
+
 fn flush(field: &mut Vec<u8>, is_good: bool, out: &mut Vec<u8>) {
     if is_good {
         out.extend_from_slice(field);
@@ -86,6 +98,15 @@ mod tests {
         assert_eq!(header(b"A: 1\r\nB: 2"), "A: 1\r\n");
         assert_eq!(header(b"A: 1\r\n B: 2"), "");
         assert_eq!(header(b"A: 1\nB: 2\r3\0\t\r\n"), "A: 1?B: 2?3?\t\r\n");
+    }
+
+    #[test]
+    fn fit_is_what_has_lines_only() {
+        assert!(is_fit(b"A: 1\r\n\r\n\xE9\r\n") && is_fit(b""));
+        for bad in [&b"A: 1"[..], b"A: 1\n\r\n", b"A: \r1\r\n", b"\0\r\n"] {
+            assert!(!is_fit(bad));
+        }
+        assert!(!is_fit(format!("{}\r\n", "x".repeat(999)).as_bytes()));
     }
 
     #[test]

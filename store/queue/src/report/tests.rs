@@ -1,12 +1,15 @@
 //! The report as its readers see it; mail-parser is the oracle.
 
 use super::*;
+use crate::record::{MessageHead, Progress, Status};
 use mail_parser::{MessageParser, MimeHeaders, PartType};
+use postring_mail::EnhancedStatus;
+use postring_mail::dsn::{Notify, RecipientRequest};
 use proptest::prelude::*;
 
 const ARRIVED_US: u64 = 1_795_467_845_000_000;
 
-fn written(reverse_path: &str, failed: &[Failed<'_>], original: &[u8]) -> Vec<u8> {
+fn written(reverse_path: &str, recipients: &[RecipientReport<'_>], original: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let report = Report {
         hostname: "mx.here.example",
@@ -14,8 +17,10 @@ fn written(reverse_path: &str, failed: &[Failed<'_>], original: &[u8]) -> Vec<u8
         now_us: ARRIVED_US + 3_600_000_000,
         arrived_us: ARRIVED_US,
         reverse_path,
-        failed,
+        envelope_id: "",
+        recipients,
         original,
+        full: false,
     };
     write_report(&report, &mut out);
     out
@@ -52,9 +57,13 @@ fn assert_wire_form(wire: &[u8]) {
 #[test]
 fn a_report_says_who_what_and_why() {
     let failed = [
-        Failed::new("u@there.example", "mx.there.example", "550 5.1.1 No such user here"),
-        Failed::new("v@gone.example", "", "450 4.4.7 Not delivered within 5 days; the last reply: 450 4.4.1 No answer"),
-        Failed::new("w@mute.example", "", ""),
+        RecipientReport::failed("u@there.example", "mx.there.example", "550 5.1.1 No such user here"),
+        RecipientReport::failed(
+            "v@gone.example",
+            "",
+            "450 4.4.7 Not delivered within 5 days; the last reply: 450 4.4.1 No answer",
+        ),
+        RecipientReport::failed("w@mute.example", "", ""),
     ];
     let original = b"From: a@here.example\r\nSubject: hello\r\n\r\nThe body stays here.\r\n";
     let wire = written("a@here.example", &failed, original);
@@ -111,12 +120,12 @@ fn a_report_says_who_what_and_why() {
 
 #[test]
 fn nobody_reports_to_the_null_reverse_path() {
-    assert_eq!(written("", &[Failed::new("u@d.example", "", "550 no")], b"A: b\r\n\r\n"), b"");
+    assert_eq!(written("", &[RecipientReport::failed("u@d.example", "", "550 no")], b"A: b\r\n\r\n"), b"");
 }
 
 #[test]
 fn a_text_from_elsewhere_cannot_forge_a_line() {
-    let failed = [Failed::new(
+    let failed = [RecipientReport::failed(
         "u@d.example>\r\nAction: delivered",
         "mx\r\n\r\nFinal-Recipient: rfc822; x@y",
         "550 5.1.1 no\r\n\r\n--=_00000000000000FF_\n Status: 2.0.0 \u{85}\u{fc}",
@@ -135,7 +144,8 @@ fn a_text_from_elsewhere_cannot_forge_a_line() {
 
 #[test]
 fn eight_bit_header_is_declared() {
-    let wire = written("a@here.example", &[Failed::new("u@d.example", "", "550 no")], "Subject: grüße\r\n\r\nx".as_bytes());
+    let wire =
+        written("a@here.example", &[RecipientReport::failed("u@d.example", "", "550 no")], "Subject: grüße\r\n\r\nx".as_bytes());
     assert!(!wire.is_ascii());
     let [text, status, header] = parts(&wire);
     assert_eq!((text.1, status.1, header.1.as_deref()), (None, None, Some("8bit")));
@@ -166,6 +176,8 @@ fn the_failed_are_those_the_sender_was_not_told_of() {
         reverse_path: "a@here.example".to_owned(),
         account: String::new(),
         recipients: vec!["u@x".to_owned(), "v@x".to_owned(), "w@x".to_owned(), "z@x".to_owned()],
+        envelope_id: String::new(),
+        requests: Vec::new(),
     };
     let mut progress = Progress::new(head.id, 4, 0);
     for (state, status) in
@@ -174,11 +186,91 @@ fn the_failed_are_those_the_sender_was_not_told_of() {
         state.status = status;
         state.reply = "552 5.3.4 too large".to_owned();
     }
-    let failed = Failed::all_of(&head, &progress);
+    let failed = RecipientReport::all_of(&head, &progress);
     assert_eq!(
         failed,
-        [Failed { recipient: "v@x", status: EnhancedStatus::new(5, 3, 4), host: "", reply: "552 5.3.4 too large" }]
+        [RecipientReport { status: EnhancedStatus::new(5, 3, 4), ..RecipientReport::failed("v@x", "", "552 5.3.4 too large") }]
     );
+}
+
+#[test]
+fn what_was_asked_is_in_the_report() {
+    let request = |original_recipient: &str| RecipientRequest {
+        notify: Notify::default(),
+        original_recipient: original_recipient.to_owned(),
+    };
+    let head = MessageHead {
+        id: MessageId(1),
+        received_us: 0,
+        flags: postring_mail::envelope::EnvelopeFlags(0),
+        reverse_path: "a@here.example".to_owned(),
+        account: String::new(),
+        recipients: vec!["u@x".to_owned(), "jörg@x".to_owned(), "w@x".to_owned()],
+        envelope_id: "QQ+2B1".to_owned(),
+        requests: vec![request("rfc822;U+2Bx@y.example"), request("")],
+    };
+    let mut progress = Progress::new(head.id, 3, 0);
+    for (state, (status, reply)) in progress.recipients.iter_mut().zip([
+        (Status::Relayed, "250 2.1.5 ok"),
+        (Status::Late, "552 5.2.2 full"),
+        (Status::Failed, "550 5.1.1 no"),
+    ]) {
+        (state.status, state.reply, state.host) = (status, reply.to_owned(), "mx.x".to_owned());
+    }
+    let recipients = RecipientReport::all_of(&head, &progress);
+    let original = "Subject: grüße\r\n\r\nThe body.\r\n".as_bytes();
+    let report = Report {
+        hostname: "mx.here.example",
+        id: MessageId(255),
+        now_us: ARRIVED_US,
+        arrived_us: ARRIVED_US,
+        reverse_path: &head.reverse_path,
+        envelope_id: &head.envelope_id,
+        recipients: &recipients,
+        original,
+        full: true,
+    };
+    let mut wire = Vec::new();
+    write_report(&report, &mut wire);
+    assert_wire_form(&wire);
+    let [_, status, returned] = parts(&wire);
+    assert_eq!(
+        status.2.trim_end(),
+        "Original-Envelope-Id: QQ+1\r\n\
+         Reporting-MTA: dns; mx.here.example\r\n\
+         Arrival-Date: Mon, 23 Nov 2026 21:04:05 +0000\r\n\
+         \r\n\
+         Original-Recipient: rfc822; U+x@y.example\r\n\
+         Final-Recipient: rfc822; u@x\r\n\
+         Action: relayed\r\n\
+         Status: 2.0.0\r\n\
+         Remote-MTA: dns; mx.x\r\n\
+         Diagnostic-Code: smtp; 250 2.1.5 ok\r\n\
+         Last-Attempt-Date: Mon, 23 Nov 2026 21:04:05 +0000\r\n\
+         \r\n\
+         Final-Recipient: utf-8; j\\x{F6}rg@x\r\n\
+         Action: delayed\r\n\
+         Status: 4.0.0\r\n\
+         Remote-MTA: dns; mx.x\r\n\
+         Diagnostic-Code: smtp; 552 5.2.2 full\r\n\
+         Last-Attempt-Date: Mon, 23 Nov 2026 21:04:05 +0000\r\n\
+         \r\n\
+         Final-Recipient: rfc822; w@x\r\n\
+         Action: failed\r\n\
+         Status: 5.1.1\r\n\
+         Remote-MTA: dns; mx.x\r\n\
+         Diagnostic-Code: smtp; 550 5.1.1 no\r\n\
+         Last-Attempt-Date: Mon, 23 Nov 2026 21:04:05 +0000"
+    );
+    assert_eq!((returned.0.as_str(), returned.1.as_deref()), ("message/rfc822", Some("8bit")));
+    assert_eq!(returned.2.trim_end().as_bytes(), original.trim_ascii_end());
+
+    // Nobody failed: the whole does not go back.
+    let mut wire = Vec::new();
+    write_report(&Report { recipients: &recipients[..2], ..report }, &mut wire);
+    let [_, _, returned] = parts(&wire);
+    assert_eq!(returned.0.as_str(), "text/rfc822-headers");
+    assert!(String::from_utf8_lossy(&wire).contains("Subject: Mail that is late, and still tried\r\n"));
 }
 
 proptest! {
@@ -190,7 +282,7 @@ proptest! {
         reverse_path in "[a-z\"<>@.\r\n,]{1,30}|[a-z]{1,9}@[a-z]{1,9}\\.example",
         original in "([A-Za-z-]{1,9}:[ -~é]{0,60}\r\n){0,9}\r\n[ -~\r\n]{0,60}|[\\x00-\\x7f]{0,100}",
     ) {
-        let failed = [Failed::new(&recipient, &host, &reply), Failed::new("u@d.example", "", "550 no")];
+        let failed = [RecipientReport::failed(&recipient, &host, &reply), RecipientReport::failed("u@d.example", "", "550 no")];
         let wire = written(&reverse_path, &failed, original.as_bytes());
         assert_wire_form(&wire);
         let [text, status, header] = parts(&wire);

@@ -13,6 +13,8 @@ fn head(id: u64, reverse_path: &str, recipients: &[&str]) -> MessageHead {
         reverse_path: reverse_path.to_owned(),
         account: String::new(),
         recipients: recipients.iter().map(|&recipient| recipient.to_owned()).collect(),
+        envelope_id: String::new(),
+        requests: Vec::new(),
     }
 }
 
@@ -260,4 +262,56 @@ fn the_list_is_oldest_first() {
     assert_eq!(listed.iter().map(|listed| (listed.id.0, listed.under_way)).collect::<Vec<_>>(), [(1, true), (2, false)]);
     assert_eq!((listed[0].size, listed[0].received_us, listed[0].reverse_path), (5, 1000, "s@s.example"));
     assert_eq!(listed[0].recipients, [("b@y", Status::Pending, ""), ("c@z", Status::Pending, "")]);
+}
+
+#[test]
+fn the_sender_is_told_what_it_asked_for() {
+    let request = |notify: &str| RecipientRequest {
+        notify: postring_mail::dsn::Notify::parse(notify).unwrap(),
+        original_recipient: String::new(),
+    };
+    let asked = |notify: [&str; 3]| MessageHead {
+        requests: notify.map(request).to_vec(),
+        ..head(1, "s@s.example", &["a@x", "b@x", "c@x"])
+    };
+    let statuses = |progress: &Progress| progress.recipients.iter().map(|recipient| recipient.status).collect::<Vec<_>>();
+
+    // NEVER, and nothing but success: a failure is told to nobody.
+    let mut queue = queue_of(vec![asked(["NEVER", "SUCCESS", "DELAY"])]);
+    assert_eq!(queue.poll_attempt(1000).unwrap().requests, ["NEVER", "SUCCESS", "DELAY"].map(request));
+    let refused = [0, 1, 2].map(|index| outcome(index, Outcome::Permanent, "550 5.1.1 no")).to_vec();
+    assert_eq!(queue.handle_attempt(MessageId(1), refused, 2000), Some(Change::Ended));
+
+    // Relayed is told to those who want to hear of success.
+    let mut queue = queue_of(vec![asked(["NEVER", "SUCCESS", "FAILURE"])]);
+    queue.poll_attempt(1000).unwrap();
+    let relayed = [0, 1, 2].map(|index| outcome(index, Outcome::Relayed, "250 2.1.5 ok")).to_vec();
+    let progress = kept(queue.handle_attempt(MessageId(1), relayed, 2000));
+    assert_eq!(statuses(&progress), [Status::Delivered, Status::Relayed, Status::Delivered]);
+    assert_eq!(queue.poll_report(), Some(MessageId(1)));
+    queue.invariants();
+    assert_eq!(queue.handle_reported(MessageId(1)), Some(Change::Ended));
+
+    // Late is told once, after four hours, and the message goes on.
+    let mut queue = queue_of(vec![asked(["DELAY", "FAILURE", "NEVER"])]);
+    let put_off = || [0, 1, 2].map(|index| outcome(index, Outcome::Transient, "450 4.2.1 later")).to_vec();
+    queue.poll_attempt(1000).unwrap();
+    let progress = kept(queue.handle_attempt(MessageId(1), put_off(), LATE_AFTER_US));
+    assert_eq!(statuses(&progress), [Status::Pending; 3]);
+    queue.poll_attempt(u64::MAX / 2).unwrap();
+    let progress = kept(queue.handle_attempt(MessageId(1), put_off(), 1000 + LATE_AFTER_US));
+    assert_eq!(statuses(&progress), [Status::Late, Status::Pending, Status::Pending]);
+    assert_eq!((queue.poll_attempt(u64::MAX / 2), queue.poll_report()), (None, Some(MessageId(1))));
+    let progress = kept(queue.handle_reported(MessageId(1)));
+    assert_eq!(statuses(&progress), [Status::PendingLate, Status::Pending, Status::Pending]);
+    queue.poll_attempt(u64::MAX / 2).unwrap();
+    let progress = kept(queue.handle_attempt(MessageId(1), put_off(), 2 * LATE_AFTER_US));
+    assert_eq!(statuses(&progress), [Status::PendingLate, Status::Pending, Status::Pending]);
+    assert_eq!(queue.poll_report(), None);
+    queue.invariants();
+    // As from disk.
+    let mut again = Queue::new(QueueConfig::default());
+    again.add(asked(["DELAY", "FAILURE", "NEVER"]), 5, Some(progress));
+    assert_eq!(again.poll_attempt(u64::MAX / 2).unwrap().recipients.len(), 3);
+    again.invariants();
 }

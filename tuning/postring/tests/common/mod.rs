@@ -271,6 +271,11 @@ impl Smtp {
         }
     }
 
+    /// To write while the replies are read.
+    pub fn try_clone(&self) -> TcpStream {
+        self.reader.get_ref().try_clone().unwrap()
+    }
+
     pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.reader.get_mut().write_all(bytes)
     }

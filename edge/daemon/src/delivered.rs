@@ -1,0 +1,165 @@
+//! The report to a sender who wants to hear that its message is in a mailbox here (NOTIFY=SUCCESS, RFC 3461 section 5.2.3).
+//!
+//! Made when the message is durable, by a task of its own: the client does not wait for it. It is a message like any other, from nobody,
+//! and asks for no report itself. One that cannot be stored now is lost, and the log says so: the message it is about is safe.
+//!
+//! Cost: nothing for a message nobody wants to hear of but a look at its recipients; else a copy of its header.
+
+use crate::shard::Shard;
+use postring_control::{Endpoint, Role};
+use postring_directory::{Resolution, Target as Found, account_shard};
+use postring_handoff::Receipt;
+use postring_mail::dsn::Notify;
+use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient};
+use postring_mail::limits::SLOT_HEAD_BYTES;
+use postring_mail::slot;
+use postring_mail::work::Kind;
+use postring_queue::report::ORIGINAL_HEADER_BYTES_MAX;
+use postring_queue::{RecipientReport, Report, write_report};
+use postring_ring::Slot;
+use postring_smtp::{Session, Target, trace};
+use std::future::poll_fn;
+use std::rc::Rc;
+
+/// What a report will tell, taken down before the message is given away.
+pub(crate) struct Wanted {
+    reverse_path: String,
+    envelope_id: String,
+    /// Address and ORCPT of those whose mailbox here has it.
+    recipients: Vec<(String, String)>,
+    /// The beginning of the message, with its header.
+    original: Vec<u8>,
+    received_us: u64,
+}
+
+/// What is to be told of the transaction's message, whose content lies in the slot, if it is stored; `None` for nearly all.
+pub(crate) fn wanted(shard: &Shard, session: &Session<Receipt>, taken: &Slot, body_bytes: usize) -> Option<Wanted> {
+    let transaction = session.transaction();
+    let is_here = |target: &Target| matches!(target, Target::Account { .. });
+    let mut recipients = Vec::new();
+    for recipient in transaction.recipients.iter().filter(|recipient| recipient.notify.wants_success()) {
+        // Of an address that leads elsewhere too the queue tells what it did.
+        if recipient.targets.iter().all(is_here) {
+            recipients.push((recipient.address.clone(), recipient.original_recipient.clone()));
+        }
+    }
+    // A report on a message that requires TLS requires it too (RFC 8689 section 5), and may have to leave this host.
+    if recipients.is_empty() || transaction.reverse_path.is_empty() || transaction.require_tls {
+        return None;
+    }
+    let arena = shard.arena();
+    let length = body_bytes.min(ORIGINAL_HEADER_BYTES_MAX);
+    Some(Wanted {
+        reverse_path: transaction.reverse_path.clone(),
+        envelope_id: transaction.envelope_id.clone(),
+        recipients,
+        original: arena.bytes(taken).get(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + length).unwrap_or_default().to_vec(),
+        received_us: shard.now().unix_us,
+    })
+}
+
+/// Makes the report and gives it to whoever has the sender's mailbox.
+pub(crate) fn report(shard: &Rc<Shard>, wanted: Wanted) {
+    let shard = Rc::clone(shard);
+    glommio::spawn_local(async move {
+        let id = shard.next_message_id(shard.now());
+        if let Err(text) = give(&shard, id, &wanted).await {
+            tracing::warn!(target: "mail", %id, to = wanted.reverse_path, "a report of success is lost: {text}");
+        }
+    })
+    .detach();
+}
+
+async fn give(shard: &Shard, id: MessageId, wanted: &Wanted) -> Result<(), String> {
+    let to = addressees(shard, &wanted.reverse_path)?;
+    let recipients: Vec<RecipientReport<'_>> = wanted
+        .recipients
+        .iter()
+        .map(|(address, original_recipient)| RecipientReport::delivered(address, original_recipient))
+        .collect();
+    let mut text = Vec::with_capacity(wanted.original.len() + 2048);
+    let report = Report {
+        hostname: shard.hostname(),
+        id,
+        now_us: shard.now().unix_us,
+        arrived_us: wanted.received_us,
+        reverse_path: &wanted.reverse_path,
+        envelope_id: &wanted.envelope_id,
+        recipients: &recipients,
+        original: &wanted.original,
+        full: false,
+    };
+    write_report(&report, &mut text);
+
+    let taken = shard.arena().acquire(SLOT_HEAD_BYTES + text.len()).ok_or("no slot is free for it")?;
+    let written = write(shard, &taken, id, &to, &text);
+    let Some((offset, head_length)) = written else {
+        shard.release(taken);
+        return Err("it does not fit a slot".to_owned());
+    };
+    let length_from = |offset: usize| SLOT_HEAD_BYTES - offset + text.len();
+    let job = shard.jobs().begin(taken, id, offset, length_from(offset), head_length);
+    let mut endpoints: Vec<(Endpoint, Kind, usize, usize)> = Vec::with_capacity(1);
+    for target in &to {
+        let one = match target {
+            Target::Account { shard, .. } => {
+                (Endpoint { role: Role::Store, shard: *shard }, Kind::Deliver, offset, length_from(offset))
+            }
+            Target::Remote(_) => (shard.send_endpoint(id), Kind::Queue, SLOT_HEAD_BYTES, text.len()),
+        };
+        if !endpoints.iter().any(|(endpoint, ..)| *endpoint == one.0) {
+            endpoints.push(one);
+        }
+    }
+    shard.jobs().store(job, &endpoints, shard.now().monotonic_ms);
+    let stored = poll_fn(|cx| shard.jobs().poll_stored(job, cx.waker())).await;
+    shard.end(job);
+    stored.map(|_| ()).map_err(|refusal| refusal.reply().to_string())
+}
+
+/// Where mail for the sender goes.
+fn addressees(shard: &Shard, reverse_path: &str) -> Result<Vec<Target>, String> {
+    let directory = shard.directory().ok_or("the directory has not come yet")?;
+    let (local_part, domain) = reverse_path.rsplit_once('@').unwrap_or((reverse_path, ""));
+    let to: Vec<Target> = match directory.resolve(local_part, domain) {
+        Resolution::Targets(targets) => targets
+            .map(|target| match target {
+                Found::Account(id) => Target::Account { id, shard: account_shard(id, shard.store_shards()) },
+                Found::Remote(address) => Target::Remote(address.to_owned()),
+            })
+            .collect(),
+        Resolution::NotHosted => vec![Target::Remote(reverse_path.to_owned())],
+        Resolution::UnknownUser | Resolution::Disabled => return Err("its sender has no mailbox here".to_owned()),
+    };
+    let nobody_sends = shard.config().send_shards == 0 && to.iter().any(|target| matches!(target, Target::Remote(_)));
+    if nobody_sends || to.is_empty() { Err("there is no way to its sender".to_owned()) } else { Ok(to) }
+}
+
+/// Writes envelope and message; where the message for a mailbox here begins, and the envelope's length.
+fn write(shard: &Shard, taken: &Slot, id: MessageId, to: &[Target], text: &[u8]) -> Option<(usize, usize)> {
+    let mut arena = shard.arena();
+    let memory = arena.bytes_mut(taken);
+    memory.get_mut(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + text.len())?.copy_from_slice(text);
+    let mut return_path = Vec::with_capacity(32);
+    trace::return_path("", &mut return_path);
+    let offset = slot::prepend(memory, SLOT_HEAD_BYTES, &return_path)?;
+    let origin = Origin {
+        id,
+        received_us: shard.now().unix_us,
+        flags: EnvelopeFlags(if text.is_ascii() { 0 } else { EnvelopeFlags::EIGHT_BIT }),
+        reverse_path: "",
+        client: "",
+        helo: shard.hostname(),
+        account: "",
+        envelope_id: "",
+    };
+    let mut writer = EnvelopeWriter::begin(memory, &origin).ok()?;
+    for target in to {
+        let (account, shard, forward_path) = match target {
+            Target::Account { id, shard } => (*id, *shard, ""),
+            Target::Remote(address) => (0, 0, address.as_str()),
+        };
+        writer.push(&Recipient { account, shard, notify: Notify::default(), forward_path, original_recipient: "" }).ok()?;
+    }
+    Some((offset, writer.finish()))
+}
