@@ -20,8 +20,10 @@ pub struct EdgeConfig {
     /// Connections at once for one shard; more are answered 421 4.3.2. Default 40000.
     pub connections_max: usize,
     /// Connections at once from one address for one shard; more are answered 421 4.7.0. Default 100: a big sender opens
-    /// tens, only an attacker or a test needs more. Loopback addresses are not limited.
+    /// tens, only an attacker or a test needs more. Those of `policy.trusted_networks` are not limited.
     pub connections_per_address_max: usize,
+    /// The same from one network, of IPv4 a /24, of IPv6 a /64. Default 500. How often they may come: `[policy.limits]`.
+    pub connections_per_network_max: usize,
     /// Networks of load balancers that begin each connection with a PROXY header (version 1 or 2): their clients are who it says, for
     /// limits, lists, SPF and trace. A connection from there without one is closed. Default: none.
     pub proxy_networks: Vec<IpNet>,
@@ -45,6 +47,7 @@ impl Default for EdgeConfig {
             recipients_max: limits::RECIPIENTS_MAX,
             connections_max: limits::CONNECTIONS_PER_SHARD_MAX,
             connections_per_address_max: 100,
+            connections_per_network_max: 500,
             proxy_networks: Vec::new(),
             xclient_networks: Vec::new(),
             scan: true,
@@ -75,11 +78,13 @@ impl EdgeConfig {
                 limits::RECIPIENTS_MAX
             ));
         }
-        if !(1..=limits::CONNECTIONS_PER_SHARD_MAX).contains(&self.connections_max) || self.connections_per_address_max == 0 {
+        let of_one = self.connections_per_address_max.min(self.connections_per_network_max);
+        if !(1..=limits::CONNECTIONS_PER_SHARD_MAX).contains(&self.connections_max) || of_one == 0 {
             return Err(format!(
-                "edge.connections_max = {}, edge.connections_per_address_max = {}: give numbers from 1 to {}",
+                "edge.connections_max = {}, edge.connections_per_address_max = {}, edge.connections_per_network_max = {}: give numbers from 1 to {}",
                 self.connections_max,
                 self.connections_per_address_max,
+                self.connections_per_network_max,
                 limits::CONNECTIONS_PER_SHARD_MAX
             ));
         }

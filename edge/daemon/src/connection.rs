@@ -9,6 +9,7 @@ use crate::delivered;
 use crate::dmarc;
 use crate::dnsbl::Check;
 use crate::history;
+use crate::limits::{self, STRESS_COMMAND_WAIT_MS};
 use crate::message;
 use crate::proxied;
 use crate::questions;
@@ -51,6 +52,7 @@ struct Connection {
     reverse: ReverseName,
     check: Check,
     greeted: bool,
+    errors_answered: u32,
     /// It spoke before the greeting.
     early_talk: bool,
     rules: RuleCheck,
@@ -82,6 +84,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: Client, co
         reverse: ReverseName::default(),
         check: Check::default(),
         greeted: false,
+        errors_answered: 0,
         early_talk: false,
         rules: RuleCheck::default(),
         sender: SenderCheck::default(),
@@ -133,7 +136,10 @@ impl Connection {
                 continue;
             }
             self.flush().await?;
-            let deadline = self.session.poll_timeout().saturating_sub(self.shard.now().monotonic_ms);
+            let mut deadline = self.session.poll_timeout().saturating_sub(self.shard.now().monotonic_ms);
+            if self.session.receiving() == Receiving::Commands && limits::is_stressed(&self.shard) {
+                deadline = deadline.min(STRESS_COMMAND_WAIT_MS);
+            }
             self.stream.set_deadline(Duration::from_millis(deadline));
             let received = match self.session.receiving() {
                 Receiving::Body => self.receive_body().await?,
@@ -212,6 +218,7 @@ impl Connection {
         let is_greeted = std::mem::replace(&mut self.greeted, true);
         if is_greeted
             || config.policy.greeting_wait_ms == 0
+            || limits::is_stressed(&self.shard)
             || config.policy.is_trusted(client)
             || history::is_good_client(&self.shard, client)
         {
@@ -233,7 +240,7 @@ impl Connection {
     /// A client, or another one a proxy speaks for now: what is known of the one before is not of this one.
     fn meet(&mut self) {
         let address = self.session.client().address;
-        self.shard.recount(self.counted, address);
+        self.shard.clients().recount(self.counted, address);
         self.counted = address;
         self.check = Check::default();
         self.rules = RuleCheck::default();
@@ -471,11 +478,28 @@ impl Connection {
         tracing::info!(target: "mail", %id, %client, from, to, more, bytes = self.decoded, "accepted");
     }
 
+    /// Holds back the reply to a client that makes one error after the other.
+    async fn tarpit(&mut self) {
+        let errors = self.session.errors();
+        if errors == self.errors_answered {
+            return;
+        }
+        self.errors_answered = errors;
+        let config = self.shard.config();
+        let limits = &config.policy.limits;
+        let is_trusted = config.policy.is_trusted(self.session.client().address);
+        if errors > limits.tarpit_errors && limits.tarpit_ms > 0 && !is_trusted && !limits::is_stressed(&self.shard) {
+            self.shard.stats().add(Counter::RepliesHeldBack, 1);
+            glommio::timer::sleep(Duration::from_millis(limits.tarpit_ms)).await;
+        }
+    }
+
     async fn flush(&mut self) -> io::Result<()> {
         let out = std::mem::take(&mut self.out);
         if out.is_empty() {
             return Ok(());
         }
+        self.tarpit().await;
         self.stream.set_deadline(Duration::from_millis(REPLY_TAKEN_WAIT_MS));
         self.stream.send(&out).await
     }

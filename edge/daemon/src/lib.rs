@@ -7,6 +7,7 @@
 //! - [`config`]: what can be set
 //! - `role`: the process, its control thread
 //! - `shard`: one thread, what its tasks share
+//! - `limits`: who is here, and what is too much
 //! - `connection`: one client, from accept to close
 //! - `proxied`: who is behind a load balancer
 //! - `reverse`: the client's name by DNS
@@ -34,6 +35,7 @@ mod dmarc;
 mod dnsbl;
 mod found;
 mod history;
+mod limits;
 mod memory;
 mod message;
 mod proxied;

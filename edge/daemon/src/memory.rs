@@ -2,7 +2,7 @@
 //! the end. A file that is lost costs some messages a delay; none is synced.
 
 use postring_policy::PolicyConfig;
-use postring_policy::memory::Table;
+use postring_policy::memory::{Rates, Table};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Time between two writings.
 const WRITE_INTERVAL: Duration = Duration::from_secs(300);
+/// Keys whose rates are known at a time: 512 KiB.
+const RATES: usize = 65_536;
 /// Octets of the longest file that is read: that of the largest table.
 const FILE_BYTES_MAX: u64 = (128 << 20) + 64;
 
@@ -24,6 +26,8 @@ pub(crate) struct Memory {
     pub(crate) greylist: Table,
     /// Good and bad messages.
     pub(crate) reputation: Table,
+    /// How often somebody may; forgotten with the process.
+    pub(crate) rates: Rates,
 }
 
 /// Writes the tables from time to time until it is ended.
@@ -42,6 +46,7 @@ impl Memory {
         Ok(Self {
             greylist: table(&folder.join("greylist"), policy.greylist.entries)?,
             reputation: table(&folder.join("reputation"), policy.reputation.entries)?,
+            rates: Rates::new(RATES),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a session asks, answered from the shard's snapshot of the directory. Only passwords leave the thread.
 
 use crate::dnsbl::Check;
+use crate::limits;
 use crate::rules::{Client, RuleCheck};
 use crate::shard::Shard;
 use postring_control::Counter;
@@ -27,6 +28,12 @@ pub(crate) async fn recipient(
         && let Some(reply) = objection(shard, session, (check, rules, client), is_postmaster(address)).await
     {
         tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, to = address, "{reply}");
+        answer = Answer::Recipient(RecipientAnswer::Refused(reply));
+    }
+    if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)))
+        && matches!(session.config().protocol, Protocol::Smtp | Protocol::Submission | Protocol::Submissions)
+        && let Some(reply) = limits::recipient_refusal(shard, session.account().map(|account| account.id), split(address).1)
+    {
         answer = Answer::Recipient(RecipientAnswer::Refused(reply));
     }
     let accepted = matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)));
@@ -77,12 +84,8 @@ pub(crate) fn answer(shard: &Shard, session: &Session<Receipt>, question: &Quest
 }
 
 fn admit(shard: &Shard, client: IpAddr, protocol: Protocol) -> Answer {
-    let config = shard.config();
-    if shard.connections() > config.edge.connections_max {
-        return Answer::Refused(Reply::fixed(421, 3, 2, "Too many connections, try again later"));
-    }
-    if !client.is_loopback() && shard.connections_from(client) > config.edge.connections_per_address_max {
-        return Answer::Refused(Reply::fixed(421, 7, 0, "Too many connections from your address, try again later"));
+    if let Some(reply) = limits::refusal(shard, client) {
+        return Answer::Refused(reply);
     }
     // Our users come from anywhere and prove who they are; only other servers must be of good repute.
     if protocol == Protocol::Smtp

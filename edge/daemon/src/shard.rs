@@ -4,6 +4,7 @@ use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
 use crate::dnsbl::{self, Health, Lists};
+use crate::limits::{self, Clients, STRESS_COMMAND_WAIT_MS, STRESS_ERRORS_MAX};
 use crate::memory::Memory;
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
@@ -22,7 +23,6 @@ use postring_transport::dns::{Beyond, DnsServer, Resolver};
 use postring_transport::{Doorbell, Hangups, Stream};
 use postring_zones::{Handle, Served};
 use std::cell::{Cell, Ref, RefCell, RefMut};
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -94,8 +94,7 @@ pub(crate) struct Shard {
     scratch: RefCell<Vec<u8>>,
     stats: StatsPage,
     control: ChildSender,
-    connections: Cell<usize>,
-    addresses: RefCell<HashMap<IpAddr, u32>>,
+    clients: Clients,
     last_id: Cell<MessageId>,
     draining: Cell<bool>,
     hangups: Hangups,
@@ -156,8 +155,7 @@ impl Shard {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
             stats: parts.stats,
             control: parts.control,
-            connections: Cell::new(0),
-            addresses: RefCell::new(HashMap::new()),
+            clients: Clients::default(),
             last_id: Cell::new(MessageId::default()),
             draining: Cell::new(false),
             hangups: Hangups::default(),
@@ -237,12 +235,9 @@ impl Shard {
         self.draining.get()
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.get()
-    }
-
-    pub(crate) fn connections_from(&self, address: IpAddr) -> usize {
-        self.addresses.borrow().get(&address).map_or(0, |count| *count as usize)
+    /// Who is here.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     pub(crate) fn release(&self, slot: Slot) {
@@ -301,6 +296,11 @@ impl Shard {
 
     /// Accepts clients of one listener until the shard drains.
     pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener, config: Arc<ServerConfig>) {
+        let hurried = Arc::new(ServerConfig {
+            command_wait_ms: config.command_wait_ms.min(STRESS_COMMAND_WAIT_MS),
+            errors_max: config.errors_max.min(STRESS_ERRORS_MAX),
+            ..(*config).clone()
+        });
         // Nobody can be told who lives here before the directory has come; the kernel keeps the clients that long.
         while self.directory.borrow().is_none() && !self.draining.get() {
             glommio::timer::sleep(Duration::from_millis(1)).await;
@@ -308,7 +308,7 @@ impl Shard {
         while !self.draining.get() {
             match listener.accept().await {
                 Ok(stream) => {
-                    self.admit(stream, &config);
+                    self.admit(stream, &config, &hurried);
                     // Accepting does not wait while there is a backlog: those who are here must have their turn.
                     glommio::yield_if_needed().await;
                 }
@@ -321,13 +321,13 @@ impl Shard {
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: TcpStream, config: &Arc<ServerConfig>) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, config: &Arc<ServerConfig>, hurried: &Arc<ServerConfig>) {
         // A client that is gone already has no address.
         let Ok(peer) = stream.peer_addr() else { return };
         self.stats.add(Counter::Connections, 1);
-        self.connections.set(self.connections.get() + 1);
-        *self.addresses.borrow_mut().entry(peer.ip()).or_insert(0) += 1;
-        self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
+        self.clients.enter(peer.ip());
+        self.stats.set(Gauge::ConnectionsOpen, self.clients.open() as u64);
+        let config = if limits::is_stressed(self) { hurried } else { config };
         let (shard, config) = (Rc::clone(self), Arc::clone(config));
         glommio::spawn_local(async move {
             let peer = Client { address: peer.ip(), port: peer.port() };
@@ -337,28 +337,9 @@ impl Shard {
         .detach();
     }
 
-    /// A connection counted for one address is another's, whom a proxy speaks for.
-    pub(crate) fn recount(&self, from: IpAddr, to: IpAddr) {
-        if from != to {
-            self.uncount(from);
-            *self.addresses.borrow_mut().entry(to).or_insert(0) += 1;
-        }
-    }
-
     fn leave(&self, address: IpAddr) {
-        self.connections.set(self.connections.get().saturating_sub(1));
-        self.stats.set(Gauge::ConnectionsOpen, self.connections.get() as u64);
-        self.uncount(address);
-    }
-
-    fn uncount(&self, address: IpAddr) {
-        let mut addresses = self.addresses.borrow_mut();
-        if let Some(count) = addresses.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&address);
-            }
-        }
+        self.clients.leave(address);
+        self.stats.set(Gauge::ConnectionsOpen, self.clients.open() as u64);
     }
 
     /// Hears the doorbell until the shard has drained.
@@ -399,7 +380,7 @@ impl Shard {
     async fn say_goodbye(&self) {
         self.hangups.all();
         let until = Instant::now() + GOODBYE_WAIT;
-        while self.connections.get() > 0 && Instant::now() < until {
+        while self.clients.open() > 0 && Instant::now() < until {
             glommio::timer::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -475,6 +456,7 @@ impl Shard {
         loop {
             glommio::timer::sleep(Duration::from_secs(1)).await;
             self.jobs.borrow_mut().check_deadlines(self.now().monotonic_ms);
+            self.stats.set(Gauge::Stressed, limits::is_stressed(&self).into());
             let (queries, answers) = self.dns.counts();
             let counts = [queries, answers, self.resolver.forwards()];
             let counters = [Counter::DnsQueries, Counter::DnsAnswers, Counter::DnsForwards];

@@ -8,6 +8,7 @@ pub mod dmarc;
 pub mod dnsbl;
 mod fields;
 mod findings;
+pub mod limits;
 pub mod memory;
 mod points;
 pub mod rules;
@@ -23,6 +24,7 @@ pub use spf::SpfConfig;
 
 use dnsbl::LISTS_MAX;
 use ipnet::IpNet;
+use limits::LimitsConfig;
 use memory::{GreylistConfig, ReputationConfig};
 use postring_mail::Reply;
 use postring_mail::verdict::{Outcome, VerdictView};
@@ -81,6 +83,8 @@ pub struct PolicyConfig {
     pub greylist: GreylistConfig,
     /// What senders have brought before, a table `[policy.reputation]`, see below.
     pub reputation: ReputationConfig,
+    /// How much anybody may do, a table `[policy.limits]`, see below.
+    pub limits: LimitsConfig,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -115,6 +119,7 @@ impl Default for PolicyConfig {
             dmarc: DmarcConfig::default(),
             greylist: GreylistConfig::default(),
             reputation: ReputationConfig::default(),
+            limits: LimitsConfig::default(),
         }
     }
 }
@@ -158,7 +163,8 @@ impl PolicyConfig {
         self.dkim.check()?;
         self.dmarc.check()?;
         self.greylist.check()?;
-        self.reputation.check()
+        self.reputation.check()?;
+        self.limits.check()
     }
 
     fn check_dnsbl(&self) -> Result<(), String> {

@@ -55,6 +55,10 @@ table! {
         Connections = "connections_total",
         /// Connections refused at once: limits or the block list.
         ConnectionsRefused = "connections_refused_total",
+        /// Connections and recipients refused because their rate is too high.
+        RateRefusals = "rate_refusals_total",
+        /// Replies held back because the client makes one error after the other.
+        RepliesHeldBack = "replies_held_back_total",
         /// Connections refused because the local block list names their address.
         BlockListHits = "block_list_hits_total",
         /// Senders whose domain allows the client (SPF).
@@ -151,6 +155,8 @@ table! {
     Gauge {
         /// Connections open now.
         ConnectionsOpen = "connections_open",
+        /// 1 if the shard hurries its clients, because it has so many.
+        Stressed = "stressed",
         /// Slots of the arena in use.
         SlotsInUse = "slots_in_use",
         /// Messages in the journal whose mailbox files are still to be made.

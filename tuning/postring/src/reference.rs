@@ -18,6 +18,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("policy.dmarc", include_str!("../../../edge/policy/src/dmarc.rs"), "pub struct DmarcConfig "),
     ("policy.greylist", include_str!("../../../edge/policy/src/memory/greylist.rs"), "pub struct GreylistConfig "),
     ("policy.reputation", include_str!("../../../edge/policy/src/memory/reputation.rs"), "pub struct ReputationConfig "),
+    ("policy.limits", include_str!("../../../edge/policy/src/limits.rs"), "pub struct LimitsConfig "),
     ("policy.spf", include_str!("../../../edge/policy/src/spf.rs"), "pub struct SpfConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),

@@ -187,6 +187,12 @@ impl<R> Session<R> {
         &self.transaction
     }
 
+    /// Errors of the client so far.
+    #[must_use]
+    pub fn errors(&self) -> u32 {
+        self.errors
+    }
+
     /// What the client said in EHLO.
     #[must_use]
     pub fn helo(&self) -> &str {

@@ -243,6 +243,8 @@ pub fn signal(pid: i32, signal: rustix::process::Signal) {
 /// A client in lock step.
 pub struct Smtp {
     reader: BufReader<TcpStream>,
+    /// What the server has said first.
+    pub greeting: String,
 }
 
 impl Smtp {
@@ -253,8 +255,8 @@ impl Smtp {
     /// Over a connection that is there.
     pub fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_read_timeout(Some(WAIT))?;
-        let mut smtp = Self { reader: BufReader::new(stream) };
-        smtp.reply()?;
+        let mut smtp = Self { reader: BufReader::new(stream), greeting: String::new() };
+        smtp.greeting = smtp.reply()?;
         Ok(smtp)
     }
 
