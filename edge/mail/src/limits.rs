@@ -5,7 +5,8 @@
 //= RFC 5321 section 4.5.3.1.4
 //# The maximum total length of a command line including the command word
 //# and the <CRLF> is 512 octets.
-/// The extensions add to it: SIZE 26 (RFC 1870), BODY 16 (RFC 6152), SMTPUTF8 10 (RFC 6531), AUTH 12288 (RFC 4954 section 4.8);
+/// The extensions add to it: SIZE 26 (RFC 1870), BODY 16 (RFC 6152), SMTPUTF8 10 (RFC 6531), RET and ENVID 115, NOTIFY and ORCPT 535
+/// (RFC 3461), AUTH 12288 (RFC 4954 section 4.8);
 /// this is the bound outside AUTH, generous as everybody's is.
 pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
 

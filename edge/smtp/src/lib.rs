@@ -4,6 +4,7 @@
 //! - [`client`]: the client's side, for one delivery to another server.
 //! - [`BodyDecoder`]: dot-unstuffing in place, in the slot where the body is received.
 //! - [`trace`]: the header fields the server adds.
+//! - [`proxy`]: the header of a proxy that passes on bytes.
 
 pub mod body;
 pub mod client;

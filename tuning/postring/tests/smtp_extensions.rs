@@ -257,6 +257,11 @@ fn proxied(system: &System, header: &[u8]) -> std::io::Result<Smtp> {
 #[test]
 fn proxies_say_who_the_client_is() {
     let mut system = System::init();
+    system.write_dns(
+        "far.zone",
+        "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\n TXT \"v=spf1 exists:%{l}.u.%{d2} -all\"\nns A 127.0.0.1\n*.u A 127.0.0.2\n",
+    );
+    system.append_config("\n[[dns.zone]]\nname = \"far.example\"\nfile = \"dns/far.zone\"\n\n[dns]\nforwarders = []\n");
     system.append_config(
         "\n[edge]\nproxy_networks = [\"127.0.0.1/32\"]\nxclient_networks = [\"10.1.0.0/16\"]\nconnections_per_address_max = 1\n",
     );
@@ -283,6 +288,18 @@ fn proxies_say_who_the_client_is() {
     assert!(second.say("XCLIENT NAME=[UNAVAILABLE] ADDR=10.3.0.9 PORT=1234").unwrap().starts_with("220 "));
     deliver(&mut second);
     received_from("10.3.0.9");
+    // SPF is asked of the client that was told, for an address of any script.
+    let mut third = proxied(&system, b"PROXY TCP4 192.0.2.7 127.0.0.1 40000 25\r\n").unwrap();
+    for command in ["EHLO client.example", "MAIL FROM:<jörg@far.example> SMTPUTF8", "RCPT TO:<alice@test.example>"] {
+        let reply = third.say(command).unwrap();
+        assert!(reply.starts_with("250"), "{command}: {reply}");
+    }
+    third.write(b"BDAT 14 LAST\r\nSubject: s\r\n\r\n").unwrap();
+    expect(&mut third, "250");
+    received_from("192.0.2.7");
+    let files = inbox_of(&system);
+    let file = files.iter().find(|file| file.contains("192.0.2.7")).unwrap();
+    assert!(file.contains("Received-SPF: "), "{file}");
     // What the proxy itself wants; it may ask again, and is not limited.
     let health = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
     for _ in 0..3 {

@@ -99,3 +99,45 @@ fn answer(question: Question) -> Answer {
         Question::Authenticate { .. } => Answer::AuthenticationFailed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Commands, their parts and contents, in any order: chunks whose octets are commands, and commands that are missing octets.
+    const PIECES: [&str; 20] = [
+        "EHLO c\r\n",
+        "LHLO c\r\n",
+        "MAIL FROM:<a@b>\r\n",
+        "MAIL FROM:<u@b> SMTPUTF8 PRDR RET=FULL\r\n",
+        "RCPT TO:<u@h>\r\n",
+        "RCPT TO:<ü@h> NOTIFY=NEVER\r\n",
+        "DATA\r\n",
+        "BDAT 0\r\n",
+        "BDAT 4\r\n",
+        "BDAT 6 LAST\r\n",
+        "BDAT 0 LAST\r\n",
+        "BDAT 499\r\n",
+        "BDAT 9999999999\r\n",
+        "RSET\r\n",
+        "NOOP\r\n",
+        "AUTH PLAIN AHUAcA==\r\n",
+        ".\r\n",
+        "x",
+        "\r",
+        "\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_order_is_heard_the_same_in_pieces(
+            first in any::<u8>(), begun in any::<bool>(), order in proptest::collection::vec(0..PIECES.len(), 0..40),
+        ) {
+            let hello = if first & 3 == 2 { PIECES[1] } else { PIECES[0] };
+            let begin = if begun { [hello, PIECES[2], PIECES[4]].concat() } else { String::new() };
+            let sent: String = order.into_iter().map(|index| PIECES[index]).collect();
+            fuzz_session(&[&[first], begin.as_bytes(), sent.as_bytes()].concat());
+        }
+    }
+}
