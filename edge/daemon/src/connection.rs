@@ -14,7 +14,7 @@ use crate::message;
 use crate::proxied;
 use crate::questions;
 use crate::reverse::ReverseName;
-use crate::rules::{Client as RuleClient, RuleCheck};
+use crate::rules::{Asked, RuleCheck};
 use crate::sender::SenderCheck;
 use crate::shard::Shard;
 use postring_control::Counter;
@@ -181,7 +181,10 @@ impl Connection {
                     }
                     Question::Recipient { address } => {
                         let stream = &self.stream;
-                        let client = RuleClient {
+                        let client = Asked {
+                            address: self.session.client().address,
+                            helo: self.session.helo(),
+                            reverse_path: &self.session.transaction().reverse_path,
                             reverse: &self.reverse,
                             early_talk: self.early_talk,
                             own_address: &|| stream.local_address(),

@@ -17,6 +17,7 @@
 //! - `sender`: what the sender's domain says of the client
 //! - `content`: what a message's signatures are worth
 //! - `history`: what its senders have brought before; `memory`: where that is kept
+//! - `explain`: what a client would be told
 //! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
 //! - `delivered`: the report to a sender who wants to hear of success
@@ -33,6 +34,7 @@ mod cookies;
 mod delivered;
 mod dmarc;
 mod dnsbl;
+mod explain;
 mod found;
 mod history;
 mod limits;

@@ -2,7 +2,7 @@
 
 use crate::dnsbl::Check;
 use crate::limits;
-use crate::rules::{Client, RuleCheck};
+use crate::rules::{Asked, RuleCheck};
 use crate::shard::Shard;
 use postring_control::Counter;
 use postring_directory::{Resolution, Target as Found, account_shard, verify_password};
@@ -20,7 +20,7 @@ const NOBODY: &str = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5b
 pub(crate) async fn recipient(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    (check, rules, client): (&Check, &mut RuleCheck, Client<'_>),
+    (check, rules, client): (&Check, &mut RuleCheck, Asked<'_>),
     address: &str,
 ) -> Answer {
     let mut answer = resolve(shard, session.account().is_some(), address);
@@ -45,7 +45,7 @@ pub(crate) async fn recipient(
 async fn objection(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    (check, rules, client): (&Check, &mut RuleCheck, Client<'_>),
+    (check, rules, client): (&Check, &mut RuleCheck, Asked<'_>),
     is_postmaster: bool,
 ) -> Option<Reply> {
     // Both are under way since the connect.
@@ -99,7 +99,7 @@ fn admit(shard: &Shard, client: IpAddr, protocol: Protocol) -> Answer {
 }
 
 /// The refusal of a client that one of our lists names. Costs a binary search a list; allocates on a hit only.
-fn blocked(shard: &Shard, client: IpAddr) -> Option<Reply> {
+pub(crate) fn blocked(shard: &Shard, client: IpAddr) -> Option<Reply> {
     let hosted = shard.resolver().hosted();
     shard.refusing().iter().find_map(|origin| {
         let listing = hosted.list(origin)?.listed_address(client)?;
@@ -125,7 +125,7 @@ fn owns(shard: &Shard, account: &Account, address: &str) -> bool {
     }
 }
 
-fn resolve(shard: &Shard, authenticated: bool, address: &str) -> Answer {
+pub(crate) fn resolve(shard: &Shard, authenticated: bool, address: &str) -> Answer {
     let Some(directory) = shard.directory() else { return Answer::TemporaryFailure };
     let config = shard.config();
     let (local_part, domain) = split(address);

@@ -4,8 +4,9 @@ use crate::cache::Kept;
 use crate::config::EdgeLaunch;
 use crate::cookies::Cookies;
 use crate::dnsbl::{self, Health};
+use crate::explain::Hypothetical;
 use crate::memory::Keeper;
-use crate::shard::{Event, Settings, Shard, ShardParts};
+use crate::shard::{Event, OperatorAnswer, Settings, Shard, ShardParts};
 use crate::snapshots::Snapshots;
 use crate::zones::Publisher;
 use glommio::net::TcpListener;
@@ -178,6 +179,7 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
             ToChild::Ask { id, words } => {
                 let result = match words.get(..2).unwrap_or_default() {
                     [first, second] if first == "dns" && second == "cache" => kept.ask(&words, shards),
+                    [first, second] if first == "smtp" && second == "explain" => explain(&words, shards),
                     [first, second] if first == "dns" && second == "cookie" => cookies.ask(&words, shards),
                     _ => keeper.ask(words, ANSWER_WAIT),
                 };
@@ -187,6 +189,14 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
             ToChild::Drain => return Ok(()),
         }
     }
+}
+
+/// `postring smtp explain ...`, asked of any shard.
+fn explain(words: &[String], shards: &Shards<Event>) -> OperatorAnswer {
+    let client = Hypothetical::parse(words.get(2..).unwrap_or_default())?;
+    let (answer, answers) = mpsc::sync_channel(1);
+    shards.tell(0, Event::Explain { client: Box::new(client), answer });
+    answers.recv_timeout(ANSWER_WAIT).map_err(|_| "the edge shard did not answer".to_owned())?
 }
 
 /// Gives what the resolver leaves to the next run. `part`: the number of this shard, and of how many; the first looks after what all have in common.

@@ -18,8 +18,12 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What is known of a client beside what it says.
-pub(crate) struct Client<'a> {
+/// Whom the rules are about.
+pub(crate) struct Asked<'a> {
+    pub(crate) address: IpAddr,
+    /// What it says in EHLO.
+    pub(crate) helo: &'a str,
+    pub(crate) reverse_path: &'a str,
     /// Its name by DNS.
     pub(crate) reverse: &'a ReverseName,
     /// It spoke before the greeting.
@@ -45,45 +49,21 @@ impl RuleCheck {
     /// Looks at client and sender, if that is not done yet. Our users, the server that delivers to us and our own networks are not looked at.
     ///
     /// Cost: with all answers in memory a look-up each, at most eight; else it waits, at most `policy.rules_wait_ms`.
-    pub(crate) async fn check(&mut self, shard: &Rc<Shard>, session: &Session<Receipt>, client: Client<'_>) {
-        let address = session.client().address;
-        let config = shard.config();
-        if session.config().protocol != Protocol::Smtp || session.account().is_some() || config.policy.is_trusted(address) {
+    pub(crate) async fn check(&mut self, shard: &Rc<Shard>, session: &Session<Receipt>, client: Asked<'_>) {
+        let is_checked = session.config().protocol == Protocol::Smtp && session.account().is_none();
+        if !is_checked || shard.config().policy.is_trusted(client.address) {
             self.checked = None;
             return;
         }
-        let (helo, reverse_path) = (session.helo(), session.transaction().reverse_path.as_str());
-        if self.checked.as_ref().is_some_and(|checked| *checked.helo == *helo && *checked.reverse_path == *reverse_path) {
+        if self
+            .checked
+            .as_ref()
+            .is_some_and(|checked| *checked.helo == *client.helo && *checked.reverse_path == *client.reverse_path)
+        {
             return;
         }
-        let mut looking = Looking { shard, hits: SmallVec::new() };
-        looking.judge(&[Rule::EarlyTalk], Some(client.early_talk.then_some(Rule::EarlyTalk)));
-        let by_name = helo_rules(helo, address, shard.hostname(), client.own_address);
-        looking.judge(&[Rule::HeloOwnName, Rule::HeloAddress, Rule::HeloNotQualified], Some(by_name));
-
-        let wait = Duration::from_millis(config.policy.rules_wait_ms);
-        let resolver = shard.resolver();
-        let helo_name = Some(helo).filter(|_| by_name.is_none()).and_then(ascii_name);
-        let domain = reverse_path.rsplit_once('@').and_then(|(_, domain)| ascii_name(domain));
-        let names = zip(
-            within(wait, async { helo_unknown(resolver, helo_name.as_ref()?).await }),
-            within(wait, async { sender_domain(resolver, domain.as_ref()?).await }),
-        );
-        let ((helo_unknown, sender), reverse) = zip(names, within(wait, async { Some(client.reverse.answer().await) })).await;
-        if helo_name.is_some() {
-            looking.judge(&[Rule::HeloUnknown], helo_unknown);
-        }
-        if domain.is_some() {
-            looking.judge(&[Rule::SenderDomainUnknown, Rule::SenderNullMx], sender);
-        }
-        let reverse = match reverse {
-            None | Some(Answer::Unknown) => None,
-            Some(Answer::Confirmed(_)) => Some(None),
-            Some(Answer::Missing) => Some(Some(Rule::ReverseNameMissing)),
-            Some(Answer::Unconfirmed) => Some(Some(Rule::ReverseNameUnconfirmed)),
-        };
-        looking.judge(&[Rule::ReverseNameMissing, Rule::ReverseNameUnconfirmed], reverse);
-        self.checked = Some(Box::new(Checked { helo: helo.into(), reverse_path: reverse_path.into(), hits: looking.hits }));
+        let hits = look(shard, &client).await;
+        self.checked = Some(Box::new(Checked { helo: client.helo.into(), reverse_path: client.reverse_path.into(), hits }));
     }
 
     /// The reply of the first rule that refuses.
@@ -100,6 +80,38 @@ impl RuleCheck {
     pub(crate) fn hits(&self) -> &[Rule] {
         self.checked.as_ref().map_or(&[], |checked| &checked.hits)
     }
+}
+
+/// The rules that a client and a sender hit. Counts it.
+pub(crate) async fn look(shard: &Rc<Shard>, client: &Asked<'_>) -> SmallVec<[Rule; 4]> {
+    let mut looking = Looking { shard, hits: SmallVec::new() };
+    looking.judge(&[Rule::EarlyTalk], Some(client.early_talk.then_some(Rule::EarlyTalk)));
+    let by_name = helo_rules(client.helo, client.address, shard.hostname(), client.own_address);
+    looking.judge(&[Rule::HeloOwnName, Rule::HeloAddress, Rule::HeloNotQualified], Some(by_name));
+
+    let wait = Duration::from_millis(shard.config().policy.rules_wait_ms);
+    let resolver = shard.resolver();
+    let helo_name = Some(client.helo).filter(|_| by_name.is_none()).and_then(ascii_name);
+    let domain = client.reverse_path.rsplit_once('@').and_then(|(_, domain)| ascii_name(domain));
+    let names = zip(
+        within(wait, async { helo_unknown(resolver, helo_name.as_ref()?).await }),
+        within(wait, async { sender_domain(resolver, domain.as_ref()?).await }),
+    );
+    let ((helo_unknown, sender), reverse) = zip(names, within(wait, async { Some(client.reverse.answer().await) })).await;
+    if helo_name.is_some() {
+        looking.judge(&[Rule::HeloUnknown], helo_unknown);
+    }
+    if domain.is_some() {
+        looking.judge(&[Rule::SenderDomainUnknown, Rule::SenderNullMx], sender);
+    }
+    let reverse = match reverse {
+        None | Some(Answer::Unknown) => None,
+        Some(Answer::Confirmed(_)) => Some(None),
+        Some(Answer::Missing) => Some(Some(Rule::ReverseNameMissing)),
+        Some(Answer::Unconfirmed) => Some(Some(Rule::ReverseNameUnconfirmed)),
+    };
+    looking.judge(&[Rule::ReverseNameMissing, Rule::ReverseNameUnconfirmed], reverse);
+    looking.hits
 }
 
 /// Counts and collects.

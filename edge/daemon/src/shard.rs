@@ -4,6 +4,7 @@ use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
 use crate::dnsbl::{self, Health, Lists};
+use crate::explain::{self, Hypothetical};
 use crate::limits::{self, Clients, STRESS_COMMAND_WAIT_MS, STRESS_ERRORS_MAX};
 use crate::memory::Memory;
 use crate::snapshots::Found;
@@ -53,6 +54,11 @@ pub(crate) enum Event {
     /// A command about what the shard's resolver has kept.
     Cache {
         words: Vec<String>,
+        answer: SyncSender<OperatorAnswer>,
+    },
+    /// `postring smtp explain`.
+    Explain {
+        client: Box<Hypothetical>,
         answer: SyncSender<OperatorAnswer>,
     },
     Drain,
@@ -385,7 +391,7 @@ impl Shard {
         }
     }
 
-    fn take_events(&self, events: &Receiver<Event>) {
+    fn take_events(self: &Rc<Self>, events: &Receiver<Event>) {
         loop {
             match events.try_recv() {
                 Ok(Event::Attach(link)) => {
@@ -404,6 +410,10 @@ impl Shard {
                 Ok(Event::Snapshots(found)) => self.resolver.attach(found),
                 // Whoever asked may have given up.
                 Ok(Event::Cache { words, answer }) => drop(answer.send(cache::command(&self.resolver, &words))),
+                Ok(Event::Explain { client, answer }) => {
+                    let shard = Rc::clone(self);
+                    glommio::spawn_local(async move { drop(answer.send(explain::explain(shard, *client).await)) }).detach();
+                }
                 Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {
                     self.draining.set(true);
                     return;

@@ -119,6 +119,16 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// The SMTP front end
+    #[command(
+        after_help = "Example:\n  postring smtp explain --ip 192.0.2.7 --helo mx.example.org --mail-from a@example.org --rcpt you@your.example"
+    )]
+    Smtp {
+        #[command(subcommand)]
+        action: SmtpAction,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
     /// Entries of this server's block lists, at once and kept over restarts
     #[command(
         after_help = "WHAT is an address, a network (192.0.2.0/24), a range, or a domain name (.example.org: with all below it).\n\nExample:\n  postring block add 192.0.2.7 --for 86400 --why \"ticket 17\"\n  postring block del 192.0.2.7\n  postring block import bad-addresses.txt"
@@ -216,6 +226,28 @@ pub enum AliasAction {
     },
     /// Show them
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SmtpAction {
+    /// What a client would be told up to RCPT, and why: the running server walks its policy, with its resolver and all it remembers
+    Explain {
+        /// The client's address
+        #[arg(long)]
+        ip: std::net::IpAddr,
+        /// What it says in EHLO
+        #[arg(long)]
+        helo: String,
+        /// The sender, without angle brackets; empty is the null sender
+        #[arg(long, default_value = "")]
+        mail_from: String,
+        /// The recipient
+        #[arg(long)]
+        rcpt: String,
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,7 @@ mod memory;
 mod plan;
 mod queue;
 mod reference;
+mod smtp;
 mod supervisor;
 mod try_it;
 

@@ -169,6 +169,27 @@ fn rules_about_client_and_sender() {
         assert_eq!(asked(client, helo, from), [reply, OK], "{client} {helo} {from}");
     }
 
+    // The same by command, for clients that are not there.
+    let told = |ip: &str, helo: &str, from: &str, to: &str| {
+        let text = system.run(&["smtp", "explain", "--ip", ip, "--helo", helo, "--mail-from", from, "--rcpt", to, "--json"]);
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let good = told("127.0.66.1", "mail.far.example", "a@both.far.example", "alice@test.example");
+    assert_eq!((good["reply"].as_str(), good["points"].as_f64()), (Some(OK), Some(0.0)));
+    let told = told("127.0.66.2", "no.far.example", "a@null.far.example", "nobody@test.example");
+    assert_eq!(told["reply"], "550 5.7.1 The name you gave with EHLO is not in the DNS; see https://why.example");
+    let steps: Vec<String> = told["steps"].as_array().unwrap().iter().map(ToString::to_string).collect();
+    for (check, what) in [
+        ("rule sender_null_mx", "550 5.7.27"),
+        ("rule reverse_name_unconfirmed", "5.5"),
+        ("recipient", "550 5.1.1"),
+        ("history", "0 good and 0 bad"),
+    ] {
+        assert!(steps.iter().any(|step| step.contains(check) && step.contains(what)), "{check}: {told}");
+    }
+    let text = system.run(&["smtp", "explain", "--ip", "127.0.66.1", "--helo", "mail.far.example", "--rcpt", "a@else.example"]);
+    assert!(text.contains("RCPT is answered: 550 5.7.1, the domain is not hosted here\n"), "{text}");
+
     // Whoever speaks first is heard, and refused.
     let mut hasty = connect(&system, "127.0.66.1");
     std::io::Write::write_all(&mut hasty, b"EHLO mail.far.example\r\n").unwrap();
@@ -196,9 +217,9 @@ fn rules_about_client_and_sender() {
         let counts = rules.iter().find(|counts| counts["rule"] == rule).unwrap();
         ["checked", "hit", "late", "refused"].map(|count| counts[format!("rule_{count}_total")].as_u64().unwrap())
     };
-    assert_eq!(counts("helo_unknown"), [7, 1, 1, 1]);
-    assert_eq!(counts("reverse_name_missing"), [10, 1, 0, 0]);
-    assert_eq!(counts("sender_null_mx"), [5, 1, 1, 1]);
+    assert_eq!(counts("helo_unknown"), [10, 2, 1, 1]);
+    assert_eq!(counts("reverse_name_missing"), [13, 1, 0, 0]);
+    assert_eq!(counts("sender_null_mx"), [7, 2, 1, 1]);
     assert!(common::http(&system, "/metrics").contains("postring_rule_hit_total{rule=\"early_talk\",shard=\"0\"} 1\n"));
 }
 

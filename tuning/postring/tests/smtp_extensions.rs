@@ -263,8 +263,10 @@ fn proxies_say_who_the_client_is() {
     );
     system.append_config("\n[[dns.zone]]\nname = \"far.example\"\nfile = \"dns/far.zone\"\n\n[dns]\nforwarders = []\n");
     system.append_config(
-        "\n[edge]\nproxy_networks = [\"127.0.0.1/32\"]\nxclient_networks = [\"10.1.0.0/16\"]\nconnections_per_address_max = 1\n",
+        "\n[edge]\nproxy_networks = [\"127.0.0.1/32\"]\nxclient_networks = [\"10.1.0.0/16\"]\nconnections_per_address_max = 1\n\
+         \n[policy]\ntrusted_networks = [\"127.0.0.1/32\"]\ngreeting_wait_ms = 0\n",
     );
+    system.append_config(common::RULES_DRY);
     system.up();
     let deliver = |smtp: &mut Smtp| {
         let reply = smtp.send(&["alice@test.example"], b"Subject: proxied\n\nx\n").unwrap();

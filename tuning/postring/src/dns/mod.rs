@@ -27,7 +27,7 @@ pub fn run(action: DnsAction, load: impl FnOnce() -> Result<Config, String>) -> 
 }
 
 /// Asks the running system.
-fn ask(config: &Config, words: &[&str]) -> Result<Value, String> {
+pub fn ask(config: &Config, words: &[&str]) -> Result<Value, String> {
     supervisor::ask(&config.server.data, words)?
         .ok_or_else(|| format!("nothing runs on {}; start it with `postring up`", config.server.data.display()))
 }

@@ -229,7 +229,9 @@ impl Supervisor {
             Note::Ask { words, answer } if words.first().is_some_and(|word| word == "queue") => {
                 self.ask(Role::Send, words, answer)
             }
-            Note::Ask { words, answer } if words.first().is_some_and(|word| word == "dns" || word == "block") => {
+            Note::Ask { words, answer }
+                if words.first().is_some_and(|word| ["dns", "block", "smtp"].contains(&word.as_str())) =>
+            {
                 self.ask(Role::Edge, words, answer)
             }
             Note::Ask { words, answer } => {
