@@ -82,8 +82,7 @@ impl EdgeConfig {
     }
 }
 
-/// What an edge process is launched and reloaded with: the parts of the configuration it needs, files it may not be
-/// able to read already read.
+/// What an edge process is launched and reloaded with: the parts of the configuration it needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EdgeLaunch {
     /// `[edge]`.
@@ -96,24 +95,8 @@ pub struct EdgeLaunch {
     pub scan_workers: u32,
     /// Number of send shards planned.
     pub send_shards: u32,
-    /// Certificate chain and key; absent: STARTTLS is not offered and submission does not work.
-    pub tls: Option<TlsMaterial>,
-}
-
-/// A certificate chain and its key, PEM.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct TlsMaterial {
-    /// The chain, leaf first.
-    pub certificate_pem: String,
-    /// The private key.
-    pub key_pem: String,
-}
-
-impl std::fmt::Debug for TlsMaterial {
-    /// Never the key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsMaterial").finish_non_exhaustive()
-    }
+    /// There are certificates; they come in a message of their own. Without: STARTTLS is not offered and submission does not work.
+    pub tls: bool,
 }
 
 #[cfg(test)]

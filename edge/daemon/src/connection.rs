@@ -220,7 +220,7 @@ impl Connection {
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
-        let Some(tls) = self.shard.tls() else { return Err(io::Error::other("no certificate")) };
+        let Some(tls) = self.shard.tls(self.session.config().protocol) else { return Err(io::Error::other("no certificate")) };
         self.stream.set_deadline(Duration::from_millis(TLS_HANDSHAKE_WAIT_MS));
         if let Err(error) = self.stream.accept_tls(&tls).await {
             self.shard.stats().add(Counter::TlsFailures, 1);

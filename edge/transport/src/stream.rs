@@ -368,8 +368,8 @@ mod tests {
     }
 
     fn server() -> std::sync::Arc<rustls::ServerConfig> {
-        let made = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
-        tls::server_config(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap()
+        let material = tls::server::tests::material(tls::server::tests::self_signed("mx.example"));
+        tls::Servers::new(&material, &tls::Tickets::new().unwrap()).unwrap().smtp
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::cli::{AccountAction, AliasAction, Arguments, Command, ConfigPath, Dom
 use crate::config::Config;
 use crate::init::{self, Init};
 use crate::supervisor::{self, Supervisor};
-use crate::{auth, demo, dns, queue, reference, try_it};
+use crate::{auth, demo, dns, queue, reference, tls, try_it};
 use indicatif::{ProgressBar, ProgressStyle};
 use postring_directory::{Directory, hash_password};
 use postring_engine::bayes::{Class, learn};
@@ -43,6 +43,7 @@ pub fn run(arguments: Arguments) -> Result<(), String> {
         Command::Queue { action, config } => queue::run(&load(&config)?, &action),
         Command::Dns { action, config } => dns::run(action, || load(&config)),
         Command::Auth { action, config } => auth::run(&action, || load(&config)),
+        Command::Tls { action, config } => tls::command::run(&load(&config)?, &action),
         Command::Block { action, config } => dns::block(&load(&config)?, &action),
         Command::Learn { spam, ham: _, paths, json, config } => {
             learn_paths(&config, if spam { Class::Spam } else { Class::Ham }, &paths, json)
@@ -95,11 +96,13 @@ fn check(path: &Path) -> Result<(), String> {
     let plan = crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan);
     findings.extend(plan.and_then(|plan| crate::plan::check_shards(&plan, &config.server.data)).err());
     findings.extend(supervisor::check_users(&config).err());
-    findings.extend(supervisor::check_tls(&config).err());
+    let (wrong, notes) = tls::files::check(&config.tls, &config.server.hostname, tls::command::now());
+    findings.extend(wrong);
     findings.extend(supervisor::check_zones(&config).err());
     if supervisor::ask(&config.server.data, &["status"])?.is_none() {
         findings.extend(supervisor::check_sockets(&config));
     }
+    notes.iter().for_each(|note| println!("note: {note}"));
     if findings.is_empty() {
         println!("{} is good.", path.display());
         return Ok(());
@@ -282,6 +285,7 @@ fn print_status(status: &serde_json::Value) {
             .collect();
         println!("{:<36} {}", text(&list["zone"]), counts.join(", "));
     }
+    print!("{}", tls::command::summary(&status["tls"]));
 }
 
 fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -> Result<(), String> {

@@ -12,6 +12,7 @@ mod plan;
 mod queue;
 mod reference;
 mod supervisor;
+mod tls;
 mod try_it;
 
 use clap::Parser;

@@ -1,0 +1,14 @@
+//! Certificates and keys: read from their files by the supervisor, judged, watched, and handed to the edge, which may read none of them.
+//!
+//! - [`config`]: what can be set
+//! - [`certificate`]: one certificate with its key
+//! - [`files`]: all of them, and what is done when a file changes
+//! - [`command`]: `postring tls`
+
+pub mod certificate;
+pub mod command;
+pub mod config;
+pub mod files;
+
+pub use config::Tls;
+pub use files::Certificates;
