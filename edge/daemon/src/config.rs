@@ -5,6 +5,7 @@
 use postring_mail::limits;
 use postring_policy::PolicyConfig;
 use postring_transport::dns::DnsConfig;
+use postring_transport::tls::Material;
 use serde::{Deserialize, Serialize};
 
 /// `[edge]`: the SMTP front end. A reload takes the connection limits and `scan`; sizes, recipients and slots need a restart.
@@ -97,6 +98,17 @@ pub struct EdgeLaunch {
     pub send_shards: u32,
     /// There are certificates; they come in a message of their own. Without: STARTTLS is not offered and submission does not work.
     pub tls: bool,
+}
+
+/// What an edge process gets of certificates and keys, in sealed memory: at its start, and when they have changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TlsLaunch {
+    /// For the listeners.
+    pub material: Material,
+    /// RDATA of the TLSA records of this host.
+    pub tlsa: Vec<String>,
+    /// When they may have changed last, seconds since 1970.
+    pub tlsa_changed: u64,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
 use crate::cache::Kept;
-use crate::config::EdgeLaunch;
+use crate::config::{EdgeLaunch, TlsLaunch};
 use crate::cookies::Cookies;
 use crate::dnsbl::{self, Health};
 use crate::shard::{Event, Settings, Shard, ShardParts};
@@ -15,7 +15,7 @@ use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
 use postring_ring::{Arena, ArenaGeometry, DoorbellButton, SlotClass};
 use postring_smtp::{Protocol, ServerConfig};
 use postring_transport::Doorbell;
-use postring_transport::tls::{Material, Servers, Tickets};
+use postring_transport::tls::{Servers, Tickets};
 use postring_zones::Handle;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
@@ -121,11 +121,11 @@ fn read_settings(config: serde_json::Value) -> Result<Settings, String> {
 }
 
 /// Certificates as the supervisor has read them: this process may read none of their files.
-fn read_certificates(descriptors: &[OwnedFd], tickets: &Tickets) -> Result<Servers, String> {
+fn read_certificates(descriptors: &[OwnedFd], tickets: &Tickets) -> Result<(Servers, TlsLaunch), String> {
     let memory = descriptors.first().ok_or("certificates came without their memory")?;
     let bytes = postring_control::read_sealed(memory).map_err(|error| format!("certificates: {error}"))?;
-    let material: Material = serde_json::from_slice(&bytes).map_err(|error| format!("certificates: {error}"))?;
-    Servers::new(&material, tickets)
+    let launch: TlsLaunch = serde_json::from_slice(&bytes).map_err(|error| format!("certificates: {error}"))?;
+    Ok((Servers::new(&launch.material, tickets)?, launch))
 }
 
 fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
@@ -168,7 +168,10 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
                 }
             }
             ToChild::Tls => match read_certificates(&descriptors, tickets) {
-                Ok(servers) => shards.tell_all(|| Event::Tls(servers.clone())),
+                Ok((servers, launch)) => {
+                    shards.tell_all(|| Event::Tls(servers.clone()));
+                    keeper.tlsa(launch.tlsa, launch.tlsa_changed);
+                }
                 Err(error) => child.sender().answer(0, Err(format!("{error}; those in use stay"))),
             },
             ToChild::Reload { config } => {

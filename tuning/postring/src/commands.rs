@@ -171,12 +171,16 @@ fn records(config: &Config, directory: &Directory, name: &str) -> Result<String,
         None => postring_zones::template::DEFAULT.to_owned(),
         Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
     };
+    // Whoever may not read the keys gets the records without them.
+    let certificates = tls::Certificates::open(&config.tls, &config.server.hostname, None, tls::command::now());
+    let tlsa = certificates.ok().and_then(|(certificates, _)| Some(certificates?.tlsa().0)).unwrap_or_default();
     let words = postring_zones::template::Words {
         domain: &row.name,
         hostname: &zones.hostname,
         serial: u32::try_from(row.changed & 0xffff_ffff).unwrap_or(1).max(1),
         name_servers: &zones.name_servers(),
         dkim: &row.dkim,
+        tlsa: &tlsa,
     };
     postring_zones::template::fill(&template, &words)
 }

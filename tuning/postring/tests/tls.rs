@@ -5,6 +5,7 @@
 mod common;
 
 use common::{System, USERS, http, postring};
+use postring_dns::Rtype;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -240,4 +241,47 @@ fn the_commands_tell_what_is_there() {
     assert_eq!(records(&system), [both[1].clone()]);
     assert!(system.run(&["tls", "list"]).contains("certificate.pem: "));
     assert!(system.run(&["check"]).contains("is good"));
+}
+
+#[test]
+fn the_zone_of_a_domain_has_the_records_of_this_hosts_keys() {
+    let mut system = System::init();
+    let text = std::fs::read_to_string(system.config()).unwrap();
+    let text = text.replace("hostname = \"mx.test.example\"", "hostname = \"mx.second.example\"");
+    std::fs::write(system.config(), &text).unwrap();
+    system.run(&["domain", "add", "second.example"]);
+    system.run(&["domain", "add", "third.example"]);
+    let records = |system: &System| -> Vec<String> {
+        let printed = system.run(&["domain", "records", "second.example"]);
+        let tlsa = printed.lines().filter_map(|line| line.strip_prefix("_25._tcp.mx.second.example. IN TLSA "));
+        let mut records: Vec<String> = tlsa.map(str::to_ascii_lowercase).collect();
+        records.sort();
+        records
+    };
+    let served = |system: &System| -> Vec<String> {
+        let answer = common::dns::ask(system.dns(), "_25._tcp.mx.second.example", Rtype::TLSA, "");
+        answer.data(Rtype::TLSA).iter().map(|data| data.to_ascii_lowercase()).collect()
+    };
+    system.up();
+    system.wait("the zone", || served(&system).len() == 1);
+    let before = records(&system);
+    assert_eq!(served(&system), before);
+    assert!(!system.run(&["domain", "records", "third.example"]).contains(" IN TLSA "));
+
+    // The next key is published, the certificate changed, the old key gone: the serial grows, or secondaries would not see it.
+    let serial = common::dns::serial(system.dns(), "second.example").unwrap();
+    let next = pair(&["mx.second.example"]);
+    std::fs::write(file(&system, "next-key.pem"), &next.1).unwrap();
+    std::fs::write(system.config(), text.replace("[tls]\n", "[tls]\nnext_key = \"tls/next-key.pem\"\n")).unwrap();
+    system.run(&["reload"]);
+    system.wait("both records", || served(&system).len() == 2);
+    assert_eq!(served(&system), records(&system));
+    let later = common::dns::serial(system.dns(), "second.example").unwrap();
+    assert!(later > serial, "{later} {serial}");
+    std::fs::write(file(&system, "certificate.pem"), &next.0).unwrap();
+    std::fs::write(file(&system, "key.pem"), &next.1).unwrap();
+    system.wait("the next record alone", || served(&system).len() == 1);
+    assert_ne!(served(&system), before);
+    assert_eq!(served(&system), records(&system));
+    assert!(presents(&system, None, &next));
 }

@@ -401,8 +401,8 @@ fn log(said: Said) {
 
 /// Certificates and keys as the edge gets them.
 fn sealed(certificates: &Certificates) -> Result<OwnedFd, String> {
-    let material = certificates.material().ok_or("tls.certificate: this host has none that is good")?;
-    let json = serde_json::to_vec(&material).map_err(|error| error.to_string())?;
+    let launch = certificates.launch().ok_or("tls.certificate: this host has none that is good")?;
+    let json = serde_json::to_vec(&launch).map_err(|error| error.to_string())?;
     postring_control::seal(&json).map_err(|error| format!("no memory for the certificates: {error}"))
 }
 

@@ -1,7 +1,7 @@
 //! `postring tls`: what the certificates' files hold, and the TLSA records of this host (RFC 6698, RFC 7671, RFC 7672).
 
-use super::certificate::{self, Certificate, WARN_DAYS};
-use super::files::Certificates;
+use super::certificate::WARN_DAYS;
+use super::files::{Certificates, Said};
 use crate::config::Config;
 use clap::Subcommand;
 use std::fmt::Write as _;
@@ -25,7 +25,10 @@ pub fn now() -> i64 {
 }
 
 pub fn run(config: &Config, action: &TlsAction) -> Result<(), String> {
-    let (certificates, _) = Certificates::open(&config.tls, &config.server.hostname, None, now())?;
+    let (certificates, said) = Certificates::open(&config.tls, &config.server.hostname, None, now())?;
+    for Said::Info(line) | Said::Warning(line) in said {
+        eprintln!("{line}");
+    }
     let certificates = certificates.ok_or("tls.certificate and tls.key are not set: there is no certificate")?;
     match action {
         TlsAction::List { json } => {
@@ -37,10 +40,11 @@ pub fn run(config: &Config, action: &TlsAction) -> Result<(), String> {
             }
         }
         TlsAction::Tlsa => {
-            let own =
-                certificates.of_host().ok_or("the certificate of this host's name is not good; `postring check` says why")?;
-            let next = config.tls.next_key.as_deref().map(certificate::key_sha256).transpose()?;
-            print!("{}", tlsa(&config.server.hostname, own, next));
+            let (records, _) = certificates.tlsa();
+            if records.is_empty() {
+                return Err("the certificate of this host's name is not good; `postring check` says why".to_owned());
+            }
+            print!("{}", tlsa(&config.server.hostname, &records));
         }
     }
     Ok(())
@@ -74,46 +78,21 @@ pub fn list(status: &serde_json::Value) -> String {
 }
 
 /// The records, as lines of a master file.
-//= RFC 7672 section 3.1
-//# it is RECOMMENDED that the published TLSA records be "DANE-EE(3) SPKI(1)
-//# SHA2-256(1)" records
-fn tlsa(hostname: &str, own: &Certificate, next: Option<[u8; 32]>) -> String {
+fn tlsa(hostname: &str, records: &[String]) -> String {
     let hostname = hostname.trim_end_matches('.');
     let mut text = format!(
         "; For the zone of {hostname}; servers heed them if it is signed (DNSSEC). A certificate with the same key needs no other record.\n\
          ; Another key: publish its record (tls.next_key), wait twice the TTL, take the certificate, then take the old record away.\n"
     );
-    let mut record = |hash: [u8; 32]| {
-        let _ = write!(text, "_25._tcp.{hostname}. IN TLSA 3 1 1 ");
-        for byte in hash {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text.push('\n');
-    };
-    record(own.key_sha256);
-    next.filter(|next| *next != own.key_sha256).into_iter().for_each(record);
+    for record in records {
+        let _ = writeln!(text, "_25._tcp.{hostname}. IN TLSA {record}");
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::certificate::tests::pair;
     use super::*;
-
-    #[test]
-    fn the_records_are_those_of_both_keys() {
-        let own = Certificate::new(pair("mx.example.org", (0, 4_000_000_000))).unwrap();
-        let lines = |next| -> Vec<String> {
-            tlsa("mx.example.org.", &own, next).lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect()
-        };
-        let alone = lines(None);
-        let start = "_25._tcp.mx.example.org. IN TLSA 3 1 1 ";
-        assert_eq!((alone.len(), alone[0].len()), (1, start.len() + 64));
-        assert!(alone[0].starts_with(start));
-        assert_eq!(lines(Some(own.key_sha256)), alone);
-        let both = lines(Some([0xa7; 32]));
-        assert_eq!(both, [alone[0].clone(), format!("{start}{}", "a7".repeat(32))]);
-    }
 
     #[test]
     fn a_status_shows_what_is_urgent() {

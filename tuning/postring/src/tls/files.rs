@@ -4,8 +4,9 @@
 //! place of the one in force, or that one stays and the log says why ([`judge`]). What is judged here is never judged by the edge again:
 //! a pair that got this far works there, too.
 
-use super::certificate::{Certificate, WARN_DAYS, judge};
+use super::certificate::{Certificate, WARN_DAYS, judge, key_sha256};
 use super::config::Tls;
+use postring_edge::config::TlsLaunch;
 use postring_mail::date;
 use postring_transport::tls::names::covers;
 use postring_transport::tls::{CertificatesOf, Material};
@@ -64,6 +65,8 @@ pub struct Certificates {
     settings: Tls,
     hostname: String,
     entries: Vec<Entry>,
+    /// Of `tls.next_key`.
+    next_key: Option<[u8; 32]>,
     /// Whose turn it is.
     next: usize,
 }
@@ -97,7 +100,12 @@ impl Certificates {
             said.extend(entry.warning(now).into_iter().chain(entry.uncovered()).map(Said::Warning));
             entries.push(entry);
         }
-        let all = Self { settings: settings.clone(), hostname: hostname.to_owned(), entries, next: 0 };
+        let next_key = settings.next_key.as_deref().map(key_sha256).transpose();
+        let next_key = next_key.unwrap_or_else(|why| {
+            said.push(Said::Warning(format!("{why}; no TLSA record is made of it")));
+            None
+        });
+        let all = Self { settings: settings.clone(), hostname: hostname.to_owned(), entries, next_key, next: 0 };
         Ok((Some(all), said))
     }
 
@@ -148,10 +156,28 @@ impl Certificates {
         })
     }
 
-    /// The certificate clients get that ask for the host's own name.
-    pub fn of_host(&self) -> Option<&Certificate> {
+    /// All the edge gets.
+    pub fn launch(&self) -> Option<TlsLaunch> {
+        let (tlsa, tlsa_changed) = self.tlsa();
+        Some(TlsLaunch { material: self.material()?, tlsa, tlsa_changed })
+    }
+
+    /// What clients get that ask for the host's own name.
+    fn of_host(&self) -> Option<&Entry> {
         let named = |entry: &&Entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
-        self.entries.iter().find(named).or(self.entries.first())?.in_force.as_ref()
+        self.entries.iter().find(named).or(self.entries.first())
+    }
+
+    /// RDATA of the TLSA records of this host: of the key in force, and of the next; and when one of their files was changed last.
+    //= RFC 7672 section 3.1
+    //# In summary, we RECOMMEND the use of "DANE-EE(3) SPKI(1) SHA2-256(1)",
+    pub fn tlsa(&self) -> (Vec<String>, u64) {
+        let Some(entry) = self.of_host() else { return (Vec::new(), 0) };
+        let mut keys: Vec<[u8; 32]> = entry.in_force.iter().map(|in_force| in_force.key_sha256).collect();
+        keys.extend(self.next_key.filter(|next| !keys.contains(next)));
+        let files = [Some(&entry.certificate), Some(&entry.key), self.settings.next_key.as_ref()];
+        let changed = files.into_iter().flatten().filter_map(|file| file.metadata().ok()).map(|found| found.ctime()).max();
+        (keys.iter().map(rdata).collect(), changed.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0))
     }
 
     /// For `postring status`.
@@ -305,6 +331,14 @@ impl Entry {
     }
 }
 
+/// A TLSA record of a key.
+fn rdata(key: &[u8; 32]) -> String {
+    key.iter().fold(String::from("3 1 1 "), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn day(seconds: i64) -> String {
     date::day(u64::try_from(seconds).unwrap_or(0))
 }
@@ -330,7 +364,7 @@ pub fn check(settings: &Tls, hostname: &str, now: i64) -> (Vec<String>, Vec<Stri
         }
     }
     if let Some(next) = &settings.next_key {
-        wrong.extend(super::certificate::key_sha256(next).err());
+        wrong.extend(key_sha256(next).err());
     }
     (wrong, notes)
 }
@@ -521,5 +555,28 @@ mod tests {
         files.settings.name[0].names = vec!["MX.example.org".to_owned()];
         assert_eq!(names(&files)[0], ["mx.example.org"]);
         assert_eq!(names(&files).len(), 3);
+    }
+
+    #[test]
+    fn the_records_are_those_of_this_key_and_the_next() {
+        let mut files = Files::new();
+        let own = Certificate::new(pair("mx.example.org", GOOD)).unwrap();
+        files.write("own", &own.pair);
+        assert_eq!(files.open(None).unwrap().0.tlsa().0, [rdata(&own.key_sha256)]);
+        assert_eq!(rdata(&[0x0a; 32]), format!("3 1 1 {}", "0a".repeat(32)));
+        let next = Certificate::new(pair("mx.example.org", GOOD)).unwrap();
+        files.write_file("next.key", &next.pair.key_pem);
+        files.settings.next_key = Some(files.folder.path().join("next.key"));
+        let (mut all, said) = files.open(None).unwrap();
+        assert_eq!((all.tlsa().0, said), (vec![rdata(&own.key_sha256), rdata(&next.key_sha256)], Vec::new()));
+        files.write("own", &next.pair);
+        assert_eq!([all.look(NOW).0, all.look(NOW).0], [false, true]);
+        let (records, changed) = all.tlsa();
+        assert_eq!(records, [rdata(&next.key_sha256)]);
+        assert!(changed > 1_700_000_000);
+        // One that cannot be read is none, and is said.
+        files.write_file("next.key", "");
+        let (all, said) = files.open(None).unwrap();
+        assert_eq!((all.tlsa().0.len(), said.len()), (1, 1));
     }
 }
