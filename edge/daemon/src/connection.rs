@@ -227,6 +227,8 @@ impl Connection {
             return Err(error);
         }
         self.shard.stats().add(Counter::TlsHandshakes, 1);
+        self.shard.stats().add(Counter::TlsResumed, u64::from(self.stream.is_resumed()));
+        self.shard.stats().add(Counter::TlsClientCertificates, u64::from(self.stream.peer_certificate().is_some()));
         let (version, cipher) = self.stream.tls_description();
         self.session.handle_tls_established(TlsInfo { version, cipher }, self.shard.now());
         Ok(())

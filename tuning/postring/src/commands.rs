@@ -98,6 +98,10 @@ fn check(path: &Path) -> Result<(), String> {
     findings.extend(supervisor::check_users(&config).err());
     let (wrong, notes) = tls::files::check(&config.tls, &config.server.hostname, tls::command::now());
     findings.extend(wrong);
+    if let Ok((Some(certificates), _)) = tls::Certificates::open(&config.tls, &config.server.hostname, None, tls::command::now())
+    {
+        findings.extend(tls::published::disagreement(&config, &certificates.tlsa().0));
+    }
     findings.extend(supervisor::check_zones(&config).err());
     if supervisor::ask(&config.server.data, &["status"])?.is_none() {
         findings.extend(supervisor::check_sockets(&config));

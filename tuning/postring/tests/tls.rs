@@ -173,12 +173,25 @@ fn versions_are_those_of_the_profile() {
     // A reload changes it.
     std::fs::write(
         system.config(),
-        text.replace("[tls]\n", "[tls]\nprofile = \"modern\"\nsubmission_profile = \"intermediate\"\n"),
+        text.replace(
+            "[tls]\n",
+            "[tls]\nclient_certificates = \"ask\"\nprofile = \"modern\"\nsubmission_profile = \"intermediate\"\n",
+        ),
     )
     .unwrap();
     system.run(&["reload"]);
     system.wait("the other profiles", || version(25, "-tls1_2") == "New, (NONE) (NONE)");
     assert!(version(587, "-tls1_2").starts_with("New, TLSv1.2"));
+    // Who is asked for a certificate may show one, or not; users are not asked.
+    let shown = |port: u16| {
+        let (certificate, key) = (file(&system, "certificate.pem"), file(&system, "key.pem"));
+        let before = system.status().unwrap()["counters"]["tls_client_certificates_total"].as_u64().unwrap();
+        let how = ["-cert", certificate.to_str().unwrap(), "-key", key.to_str().unwrap()];
+        assert!(s_client(&system, port, &how).contains("New, TLSv1.3"));
+        assert!(s_client(&system, port, &[]).contains("New, TLSv1.3"));
+        system.status().unwrap()["counters"]["tls_client_certificates_total"].as_u64().unwrap() - before
+    };
+    assert_eq!([shown(25), shown(587)], [1, 0]);
 }
 
 #[test]
@@ -204,6 +217,7 @@ fn sessions_resume_on_every_shard_and_after_a_change() {
         let count = metrics.lines().find_map(|line| line.strip_prefix(&start)).unwrap();
         assert_ne!(count, "0", "shard {shard} had no client");
     }
+    assert_eq!(system.status().unwrap()["counters"]["tls_resumed_total"], 16);
     let newer = pair(&["mx.test.example"]);
     std::fs::write(file(&system, "certificate.pem"), &newer.0).unwrap();
     std::fs::write(file(&system, "key.pem"), &newer.1).unwrap();
@@ -239,6 +253,14 @@ fn the_commands_tell_what_is_there() {
     std::fs::write(&certificate, &next.0).unwrap();
     std::fs::write(file(&system, "key.pem"), &next.1).unwrap();
     assert_eq!(records(&system), [both[1].clone()]);
+    // A zone of ours that says otherwise would keep mail away.
+    let zone = system.folder.path().join("p/dns/test.example.zone");
+    let text = std::fs::read_to_string(&zone).unwrap();
+    std::fs::write(&zone, format!("{text}{}\n", before[0])).unwrap();
+    let check = postring(&["check", "--config", &system.config()]);
+    let error = String::from_utf8(check.stderr).unwrap();
+    assert!(error.contains("the zone test.example has TLSA records") && error.contains(&both[1]), "{error}");
+    std::fs::write(&zone, format!("{text}{}\n{}\n", before[0], both[1])).unwrap();
     assert!(system.run(&["tls", "list"]).contains("certificate.pem: "));
     assert!(system.run(&["check"]).contains("is good"));
 }

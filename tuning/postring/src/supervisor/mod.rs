@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::init;
 use crate::plan::{self, Plan};
 use crate::tls::files::Said;
-use crate::tls::{Certificates, command::now as unix_now};
+use crate::tls::{Certificates, command::now as unix_now, published};
 use children::{Children, Key, Note};
 use postring_control::{FromChild, Role, ToChild};
 use postring_directory::Directory;
@@ -121,6 +121,7 @@ impl Supervisor {
         access::announce(&config);
         let (certificates, said) = Certificates::open(&config.tls, &config.server.hostname, None, unix_now())?;
         said.into_iter().for_each(log);
+        compare_published(&config, certificates.as_ref());
         let certificates_sealed = certificates.as_ref().map(sealed).transpose()?;
         let (sender, notes) = mpsc::channel();
         let children = Children::new(&config, &plan, users.as_ref(), sockets, sender.clone())?;
@@ -317,6 +318,7 @@ impl Supervisor {
         said.into_iter().for_each(log);
         if changed {
             self.hand_out_certificates();
+            compare_published(&self.config, self.certificates.as_ref());
         }
     }
 
@@ -356,6 +358,7 @@ impl Supervisor {
             self.certificates = certificates;
             self.hand_out_certificates();
             self.config = newer;
+            compare_published(&self.config, self.certificates.as_ref());
             Ok(())
         });
         match &result {
@@ -397,6 +400,14 @@ fn log(said: Said) {
         Said::Info(text) => tracing::info!("{text}"),
         Said::Warning(text) => tracing::warn!("{text}"),
     }
+}
+
+/// Warns if a zone of ours says of this host's key what is not so.
+fn compare_published(config: &Config, certificates: Option<&Certificates>) {
+    if let Some(text) = certificates.and_then(|certificates| published::disagreement(config, &certificates.tlsa().0)) {
+        tracing::warn!("{text}");
+    }
+    crate::memory::release();
 }
 
 /// Certificates and keys as the edge gets them.
