@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use postring_mail::limits;
 use postring_policy::PolicyConfig;
 use postring_transport::dns::DnsConfig;
+use postring_transport::tls::Material;
 use serde::{Deserialize, Serialize};
 
 /// `[edge]`: the SMTP front end. A reload takes the connection limits, the networks and `scan`; sizes, recipients and slots need a restart.
@@ -96,8 +97,7 @@ impl EdgeConfig {
     }
 }
 
-/// What an edge process is launched and reloaded with: the parts of the configuration it needs, files it may not be
-/// able to read already read.
+/// What an edge process is launched and reloaded with: the parts of the configuration it needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EdgeLaunch {
     /// `[edge]`.
@@ -110,24 +110,19 @@ pub struct EdgeLaunch {
     pub scan_workers: u32,
     /// Number of send shards planned.
     pub send_shards: u32,
-    /// Certificate chain and key; absent: STARTTLS is not offered and submission does not work.
-    pub tls: Option<TlsMaterial>,
+    /// There are certificates; they come in a message of their own. Without: STARTTLS is not offered and submission does not work.
+    pub tls: bool,
 }
 
-/// A certificate chain and its key, PEM.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct TlsMaterial {
-    /// The chain, leaf first.
-    pub certificate_pem: String,
-    /// The private key.
-    pub key_pem: String,
-}
-
-impl std::fmt::Debug for TlsMaterial {
-    /// Never the key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsMaterial").finish_non_exhaustive()
-    }
+/// What an edge process gets of certificates and keys, in sealed memory: at its start, and when they have changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TlsLaunch {
+    /// For the listeners.
+    pub material: Material,
+    /// RDATA of the TLSA records of this host.
+    pub tlsa: Vec<String>,
+    /// When they may have changed last, seconds since 1970.
+    pub tlsa_changed: u64,
 }
 
 #[cfg(test)]

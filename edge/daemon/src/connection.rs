@@ -306,13 +306,15 @@ impl Connection {
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
-        let Some(tls) = self.shard.tls() else { return Err(io::Error::other("no certificate")) };
+        let Some(tls) = self.shard.tls(self.session.config().protocol) else { return Err(io::Error::other("no certificate")) };
         self.stream.set_deadline(Duration::from_millis(TLS_HANDSHAKE_WAIT_MS));
         if let Err(error) = self.stream.accept_tls(&tls).await {
             self.shard.stats().add(Counter::TlsFailures, 1);
             return Err(error);
         }
         self.shard.stats().add(Counter::TlsHandshakes, 1);
+        self.shard.stats().add(Counter::TlsResumed, u64::from(self.stream.is_resumed()));
+        self.shard.stats().add(Counter::TlsClientCertificates, u64::from(self.stream.peer_certificate().is_some()));
         let (version, cipher) = self.stream.tls_description();
         self.session.handle_tls_established(TlsInfo { version, cipher }, self.shard.now());
         Ok(())

@@ -1,7 +1,7 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
 use crate::cache::Kept;
-use crate::config::EdgeLaunch;
+use crate::config::{EdgeLaunch, TlsLaunch};
 use crate::cookies::Cookies;
 use crate::dnsbl::{self, Health};
 use crate::explain::Hypothetical;
@@ -16,7 +16,8 @@ use postring_directory::Newest;
 use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
 use postring_ring::{Arena, ArenaGeometry, DoorbellButton, SlotClass};
 use postring_smtp::{Protocol, ServerConfig};
-use postring_transport::{Doorbell, tls};
+use postring_transport::Doorbell;
+use postring_transport::tls::{Servers, Tickets};
 use postring_zones::Handle;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
@@ -108,7 +109,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
     drop(left);
     let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
     publisher.begin(speakers);
-    let operator = Operator { keeper, cookies, kept: Kept { snapshots, negatives } };
+    let operator = Operator { keeper, cookies, kept: Kept { snapshots, negatives }, tickets: Tickets::new()? };
     control(&child, &shards, &operator)?;
     operator.kept.snapshots.remove_beyond(shard_count);
     shards.drain(|| Event::Drain, &child.sender());
@@ -119,13 +120,17 @@ pub fn run(mut child: Child) -> Result<(), String> {
 fn read_settings(config: serde_json::Value) -> Result<Settings, String> {
     let mut launch: EdgeLaunch =
         serde_json::from_value(config).map_err(|error| format!("edge: the launch's configuration: {error}"))?;
-    let tls = match &launch.tls {
-        Some(material) => Some(tls::server_config(&material.certificate_pem, &material.key_pem)?),
-        None => None,
-    };
     dnsbl::show_whole_names(&mut launch);
     let health = Arc::new(Health::new(launch.policy.dnsbl.iter().map(|list| list.zone.clone())));
-    Ok(Settings { launch: Arc::new(launch), tls, health })
+    Ok(Settings { launch: Arc::new(launch), health })
+}
+
+/// Certificates as the supervisor has read them: this process may read none of their files.
+fn read_certificates(descriptors: &[OwnedFd], tickets: &Tickets) -> Result<(Servers, TlsLaunch), String> {
+    let memory = descriptors.first().ok_or("certificates came without their memory")?;
+    let bytes = postring_control::read_sealed(memory).map_err(|error| format!("certificates: {error}"))?;
+    let launch: TlsLaunch = serde_json::from_slice(&bytes).map_err(|error| format!("certificates: {error}"))?;
+    Ok((Servers::new(&launch.material, tickets)?, launch))
 }
 
 fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
@@ -145,11 +150,13 @@ struct Operator {
     keeper: Handle,
     cookies: Cookies,
     kept: Kept,
+    /// Of all certificates that are and will be: who comes back resumes, whatever was changed meanwhile.
+    tickets: Tickets,
 }
 
 /// Hears the supervisor until it says drain.
 fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result<(), String> {
-    let Operator { keeper, cookies, kept } = operator;
+    let Operator { keeper, cookies, kept, tickets } = operator;
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -165,6 +172,13 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
                     shards.tell_all(|| Event::Directory(snapshot.clone()));
                 }
             }
+            ToChild::Tls => match read_certificates(&descriptors, tickets) {
+                Ok((servers, launch)) => {
+                    shards.tell_all(|| Event::Tls(servers.clone()));
+                    keeper.tlsa(launch.tlsa, launch.tlsa_changed);
+                }
+                Err(error) => child.sender().answer(0, Err(format!("{error}; those in use stay"))),
+            },
             ToChild::Reload { config } => {
                 let result = read_settings(config).and_then(|settings| {
                     keeper.configure(settings.launch.dns.zones(&child.launch.hostname))?;
@@ -208,7 +222,7 @@ async fn run_shard(
     part: (usize, usize),
 ) -> Option<Vec<u8>> {
     let launch = Arc::clone(&parts.settings.launch);
-    let (hostname, tls_available) = (parts.hostname.clone(), parts.settings.tls.is_some());
+    let (hostname, tls_available) = (parts.hostname.clone(), launch.tls);
     let shard = Shard::new(parts);
     for (spec, socket) in listeners {
         let protocol = match spec.name {

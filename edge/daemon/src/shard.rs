@@ -19,8 +19,9 @@ use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::envelope::MessageId;
 use postring_mail::{Now, slot};
 use postring_ring::{Arena, Slot};
-use postring_smtp::{Client, ServerConfig};
+use postring_smtp::{Client, Protocol, ServerConfig};
 use postring_transport::dns::{Beyond, DnsServer, Resolver};
+use postring_transport::tls::Servers;
 use postring_transport::{Doorbell, Hangups, Stream};
 use postring_zones::{Handle, Served};
 use std::cell::{Cell, Ref, RefCell, RefMut};
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Attach(Box<ProducerEnd>),
     Directory(Snapshot),
     Reload(Box<Settings>),
+    /// Certificates, for the handshakes that begin from now on.
+    Tls(Servers),
     /// Other secrets of DNS cookies.
     Cookies(Box<CookieSecrets>),
     /// Other zones and lists; who waits until they are served.
@@ -68,7 +71,6 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub launch: Arc<EdgeLaunch>,
-    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Of the block lists asked by DNS; nothing is known in a new one.
     pub health: Arc<Health>,
 }
@@ -85,7 +87,7 @@ pub(crate) struct Shard {
     store_shards: u32,
     data: PathBuf,
     launch: RefCell<Arc<EdgeLaunch>>,
-    tls: RefCell<Option<Arc<rustls::ServerConfig>>>,
+    tls: RefCell<Option<Servers>>,
     directory: RefCell<Option<Snapshot>>,
     resolver: Resolver,
     dns: Rc<DnsServer>,
@@ -130,7 +132,7 @@ pub(crate) struct ShardParts {
 
 impl Shard {
     pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
-        let Settings { launch, tls, health } = parts.settings;
+        let Settings { launch, health } = parts.settings;
         let resolver = Resolver::sharing(&launch.dns, Arc::clone(&parts.served.hosted), parts.negatives);
         resolver.keep_by(dnsbl::ttl_rules(&launch));
         let dns = DnsServer::new(resolver.clone(), launch.dns.recursion.clone());
@@ -153,7 +155,7 @@ impl Shard {
             store_shards: parts.store_shards,
             data: parts.data,
             launch: RefCell::new(launch),
-            tls: RefCell::new(tls),
+            tls: RefCell::new(None),
             directory: RefCell::new(None),
             memory: parts.memory,
             arena: RefCell::new(parts.arena),
@@ -187,8 +189,14 @@ impl Shard {
         Arc::clone(&self.launch.borrow())
     }
 
-    pub(crate) fn tls(&self) -> Option<Arc<rustls::ServerConfig>> {
-        self.tls.borrow().clone()
+    /// What a client of this protocol is presented and asked for.
+    pub(crate) fn tls(&self, protocol: Protocol) -> Option<Arc<rustls::ServerConfig>> {
+        let servers = self.tls.borrow();
+        let servers = servers.as_ref()?;
+        Some(Arc::clone(match protocol {
+            Protocol::Smtp | Protocol::Lmtp => &servers.smtp,
+            Protocol::Submission | Protocol::Submissions => &servers.submission,
+        }))
     }
 
     pub(crate) fn directory(&self) -> Option<Snapshot> {
@@ -399,6 +407,7 @@ impl Shard {
                 }
                 Ok(Event::Directory(snapshot)) => *self.directory.borrow_mut() = Some(snapshot),
                 Ok(Event::Reload(settings)) => self.reload(*settings),
+                Ok(Event::Tls(servers)) => *self.tls.borrow_mut() = Some(servers),
                 Ok(Event::Cookies(secrets)) => self.dns.set_cookies(*secrets),
                 Ok(Event::Served(served, taken)) => {
                     self.zones.take(served);
@@ -424,7 +433,7 @@ impl Shard {
     }
 
     fn reload(&self, settings: Settings) {
-        let Settings { launch, tls, health } = settings;
+        let Settings { launch, health } = settings;
         self.resolver.reload(&launch.dns, self.resolver.hosted());
         self.resolver.keep_by(dnsbl::ttl_rules(&launch));
         if !self.lists().are_those_of(&launch) {
@@ -435,7 +444,6 @@ impl Shard {
         self.dns.set_rates(launch.dns.rates(self.shards));
         *self.refusing.borrow_mut() = launch.dns.refusing_lists();
         *self.launch.borrow_mut() = launch;
-        *self.tls.borrow_mut() = tls;
     }
 
     fn take_completions(&self) {

@@ -24,6 +24,13 @@ pub fn write_date(unix_seconds: u64, out: &mut Vec<u8>) {
     );
 }
 
+/// The day of a moment in UTC: `2026-11-23`.
+#[must_use]
+pub fn day(unix_seconds: u64) -> String {
+    let (year, month, day) = civil(unix_seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// Year, month and day of a day since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;

@@ -258,6 +258,18 @@ impl Stream {
         self.tls.as_ref().map_or(("", ""), |tls| tls::describe(tls))
     }
 
+    /// True if the handshake went on with a session from before.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed))
+    }
+
+    /// The certificate the peer has shown and has the key of, DER; a resumed session has the one from before.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+
     /// Says goodbye: TLS's close_notify, then the end of the stream. What cannot be sent is not waited for.
     ///
     /// `all_read`: the peer has sent nothing that is unread, so the end of the socket says all; otherwise the kernel would answer what
@@ -368,8 +380,8 @@ mod tests {
     }
 
     fn server() -> std::sync::Arc<rustls::ServerConfig> {
-        let made = rcgen::generate_simple_self_signed(["mx.example".to_owned()]).unwrap();
-        tls::server_config(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap()
+        let material = tls::server::tests::material(tls::server::tests::self_signed("mx.example"));
+        tls::Servers::new(&material, &tls::Tickets::new().unwrap()).unwrap().smtp
     }
 
     #[test]

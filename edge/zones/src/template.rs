@@ -4,6 +4,7 @@
 //!   {domain}        the domain, without a dot at its end       {hostname}   this host's name
 //!   {serial}        grows with each change of the domain       {dkim}       a TXT record for each DKIM key, a line each
 //!   {name_servers}  an NS record for each name server, a line each
+//!   {tlsa}          a TLSA record for each key of this host's SMTP, a line each, if its name is the domain's or below it
 //! ```
 //! Everything else is a master file (RFC 1035 section 5) whose origin is the domain.
 
@@ -28,6 +29,8 @@ pub struct Words<'a> {
     pub name_servers: &'a [String],
     /// Selectors and TXT records of its DKIM keys.
     pub dkim: &'a [(String, String)],
+    /// RDATA of this host's TLSA records, `3 1 1 HASH`.
+    pub tlsa: &'a [String],
 }
 
 /// Fills a template in; gives the text of a master file.
@@ -41,13 +44,14 @@ pub fn fill(template: &str, words: &Words<'_>) -> Result<String, String> {
         match code.trim() {
             "" => out.push_str(line),
             "{dkim}" => dkim(words.dkim, &mut out),
+            "{tlsa}" => tlsa(words, &mut out),
             "{name_servers}" => {
                 for server in words.name_servers {
                     let _ = writeln!(out, "@ IN NS {}.", server.trim_end_matches('.'));
                 }
             }
             _ => out.push_str(&replace(line, words).map_err(|word| {
-                format!("line {number}: {word} is no word of a template; {{domain}}, {{hostname}}, {{serial}}, {{dkim}}, {{name_servers}} are")
+                format!("line {number}: {word} is no word of a template; {{domain}}, {{hostname}}, {{serial}}, {{dkim}}, {{name_servers}}, {{tlsa}} are")
             })?),
         }
         out.push('\n');
@@ -85,6 +89,22 @@ fn dkim(keys: &[(String, String)], out: &mut String) {
     }
 }
 
+fn tlsa(words: &Words<'_>, out: &mut String) {
+    let hostname = words.hostname.trim_end_matches('.');
+    if is_within(hostname, words.domain) {
+        for record in words.tlsa {
+            let _ = writeln!(out, "_25._tcp.{hostname}. IN TLSA {record}");
+        }
+    }
+}
+
+/// True if a name is the domain or below it.
+#[must_use]
+pub fn is_within(name: &str, domain: &str) -> bool {
+    let (name, domain) = (name.trim_end_matches('.').to_ascii_lowercase(), domain.trim_end_matches('.').to_ascii_lowercase());
+    name.strip_suffix(&domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +113,7 @@ mod tests {
     use std::path::Path;
 
     fn words<'a>(servers: &'a [String], dkim: &'a [(String, String)]) -> Words<'a> {
-        Words { domain: "example.org", hostname: "mx.example.net", serial: 7, name_servers: servers, dkim }
+        Words { domain: "example.org", hostname: "mx.example.net", serial: 7, name_servers: servers, dkim, tlsa: &[] }
     }
 
     #[test]
@@ -116,6 +136,20 @@ mod tests {
             ("_imaps._tcp.example.org", Rtype::SRV),
         ] {
             assert!(!zone.answer(&Name::absolute(name).unwrap(), rtype).answer.is_empty(), "{name} {rtype}");
+        }
+    }
+
+    #[test]
+    fn keys_of_smtp_are_those_of_a_host_in_the_domain() {
+        let tlsa = [format!("3 1 1 {}", "a0".repeat(32)), format!("3 1 1 {}", "b1".repeat(32))];
+        for (hostname, records) in
+            [("mx.example.org", 2), ("MX.example.org.", 2), ("example.org", 2), ("mx.example.net", 0), ("mxexample.org", 0)]
+        {
+            let words = Words { hostname, tlsa: &tlsa, ..words(&[], &[]) };
+            let origin = Name::absolute("example.org").unwrap();
+            let text = fill(&DEFAULT.replace("{name_servers}", "@ IN NS ns.example.net."), &words).unwrap();
+            let zone = parse_zone(&origin, Path::new("domain"), &mut |_| Ok(text.clone())).unwrap();
+            assert_eq!(zone.records().filter(|record| record.rtype == Rtype::TLSA).count(), records, "{hostname}");
         }
     }
 

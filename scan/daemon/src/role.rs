@@ -72,7 +72,7 @@ pub fn run_scan(mut child: Child) -> Result<(), String> {
                 answer(&child, 0, Ok(serde_json::json!("[scan] changes with a restart; rules and tokens by themselves")))
             }
             ToChild::Ask { id, words } => answer(&child, id, Err(format!("scan does not know \"{}\"", words.join(" ")))),
-            ToChild::Directory { .. } | ToChild::Launch(_) => {}
+            ToChild::Directory { .. } | ToChild::Tls | ToChild::Launch(_) => {}
             ToChild::Drain => break,
         }
     }

@@ -43,7 +43,7 @@ pub fn run_store(mut child: Child) -> Result<(), String> {
                     shards.tell_all(|| Event::Directory(snapshot.clone()));
                 }
             }
-            ToChild::Launch(_) => {}
+            ToChild::Tls | ToChild::Launch(_) => {}
             ToChild::Reload { .. } => child.sender().answer(0, Ok(serde_json::json!("nothing of [store] changes while running"))),
             ToChild::Ask { id, words } => child.sender().answer(id, Err(format!("store does not know \"{}\"", words.join(" ")))),
             ToChild::Drain => break,

@@ -10,6 +10,7 @@
 //!     Launch + fds  ------------------------>  becomes its user, maps, binds to its cores
 //!     <------------------------ Ready + arenas (a producer's slots)
 //!     Attach + pages + doorbell ------------>  a link to another child, made anew whenever either restarts
+//!     Tls + certificates and keys ---------->  to the edge; for the connections that come from now on
 //!     Directory + snapshot ----------------->  swapped between two messages
 //!     Reload, Ask, Drain ------------------->
 //!     <------------------------ Answer, Alarm, Fatal, Drained
@@ -19,6 +20,7 @@ pub mod child;
 pub mod confine;
 pub mod link;
 pub mod message;
+pub mod sealed;
 pub mod shards;
 pub mod socket;
 pub mod stats;
@@ -26,5 +28,6 @@ pub mod stats;
 pub use child::{Child, ChildSender, ShardResources};
 pub use link::{ConsumerEnd, ProducerEnd};
 pub use message::{Access, Attach, Endpoint, FromChild, Launch, ListenerName, ListenerSpec, Role, Side, ToChild, User};
+pub use sealed::{read_sealed, seal};
 pub use shards::{ShardSpeaker, Shards};
 pub use stats::{Counter, Gauge, ListCount, RuleCount, StatsPage};

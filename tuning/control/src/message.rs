@@ -195,6 +195,9 @@ pub enum ToChild {
         /// The change it is of; grows.
         sequence: u64,
     },
+    /// Certificates and keys, to the edge: before its first directory, and when they have changed. A piece of [sealed](crate::sealed) memory
+    /// with their JSON is the one descriptor.
+    Tls,
     /// The role's configuration has changed; take what can be changed while running, refuse the rest as a whole.
     Reload {
         /// As in [`Launch`].

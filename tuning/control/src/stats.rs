@@ -109,6 +109,10 @@ table! {
         RecipientsRefused = "recipients_refused_total",
         /// TLS handshakes done.
         TlsHandshakes = "tls_handshakes_total",
+        /// TLS handshakes that went on with a session from before.
+        TlsResumed = "tls_resumed_total",
+        /// TLS handshakes in which the client showed a certificate.
+        TlsClientCertificates = "tls_client_certificates_total",
         /// TLS handshakes failed.
         TlsFailures = "tls_failures_total",
         /// Logins that succeeded.

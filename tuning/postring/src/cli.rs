@@ -129,6 +129,16 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Certificates, and the DNS records that vouch for them
+    #[command(
+        after_help = "Example:\n  postring tls list\n  postring tls tlsa    the records for another server that serves the zone of this host's name"
+    )]
+    Tls {
+        #[command(subcommand)]
+        action: crate::tls::command::TlsAction,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
     /// Entries of this server's block lists, at once and kept over restarts
     #[command(
         after_help = "WHAT is an address, a network (192.0.2.0/24), a range, or a domain name (.example.org: with all below it).\n\nExample:\n  postring block add 192.0.2.7 --for 86400 --why \"ticket 17\"\n  postring block del 192.0.2.7\n  postring block import bad-addresses.txt"

@@ -4,7 +4,7 @@ use crate::cli::{AccountAction, AliasAction, Arguments, Command, ConfigPath, Dom
 use crate::config::Config;
 use crate::init::{self, Init};
 use crate::supervisor::{self, Supervisor};
-use crate::{auth, demo, dns, queue, reference, smtp, try_it};
+use crate::{auth, demo, dns, queue, reference, smtp, tls, try_it};
 use indicatif::{ProgressBar, ProgressStyle};
 use postring_directory::{Directory, hash_password};
 use postring_engine::bayes::{Class, learn};
@@ -44,6 +44,7 @@ pub fn run(arguments: Arguments) -> Result<(), String> {
         Command::Dns { action, config } => dns::run(action, || load(&config)),
         Command::Auth { action, config } => auth::run(&action, || load(&config)),
         Command::Smtp { action, config } => smtp::run(&load(&config)?, &action),
+        Command::Tls { action, config } => tls::command::run(&load(&config)?, &action),
         Command::Block { action, config } => dns::block(&load(&config)?, &action),
         Command::Learn { spam, ham: _, paths, json, config } => {
             learn_paths(&config, if spam { Class::Spam } else { Class::Ham }, &paths, json)
@@ -96,11 +97,17 @@ fn check(path: &Path) -> Result<(), String> {
     let plan = crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan);
     findings.extend(plan.and_then(|plan| crate::plan::check_shards(&plan, &config.server.data)).err());
     findings.extend(supervisor::check_users(&config).err());
-    findings.extend(supervisor::check_tls(&config).err());
+    let (wrong, notes) = tls::files::check(&config.tls, &config.server.hostname, tls::command::now());
+    findings.extend(wrong);
+    if let Ok((Some(certificates), _)) = tls::Certificates::open(&config.tls, &config.server.hostname, None, tls::command::now())
+    {
+        findings.extend(tls::published::disagreement(&config, &certificates.tlsa().0));
+    }
     findings.extend(supervisor::check_zones(&config).err());
     if supervisor::ask(&config.server.data, &["status"])?.is_none() {
         findings.extend(supervisor::check_sockets(&config));
     }
+    notes.iter().for_each(|note| println!("note: {note}"));
     if findings.is_empty() {
         println!("{} is good.", path.display());
         return Ok(());
@@ -169,12 +176,16 @@ fn records(config: &Config, directory: &Directory, name: &str) -> Result<String,
         None => postring_zones::template::DEFAULT.to_owned(),
         Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
     };
+    // Whoever may not read the keys gets the records without them.
+    let certificates = tls::Certificates::open(&config.tls, &config.server.hostname, None, tls::command::now());
+    let tlsa = certificates.ok().and_then(|(certificates, _)| Some(certificates?.tlsa().0)).unwrap_or_default();
     let words = postring_zones::template::Words {
         domain: &row.name,
         hostname: &zones.hostname,
         serial: u32::try_from(row.changed & 0xffff_ffff).unwrap_or(1).max(1),
         name_servers: &zones.name_servers(),
         dkim: &row.dkim,
+        tlsa: &tlsa,
     };
     postring_zones::template::fill(&template, &words)
 }
@@ -283,6 +294,7 @@ fn print_status(status: &serde_json::Value) {
             .collect();
         println!("{:<36} {}", text(&list["zone"]), counts.join(", "));
     }
+    print!("{}", tls::command::summary(&status["tls"]));
 }
 
 fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! `postring.toml`: one file for all roles, checked as a whole, every error one line that says where and what would be right.
 
+use crate::tls::Tls;
 use postring_control::Role;
 use postring_edge::config::EdgeConfig;
 use postring_policy::PolicyConfig;
@@ -131,16 +132,6 @@ pub struct Listen {
     pub http: Vec<SocketAddr>,
 }
 
-/// `[tls]`: the certificate of SMTP.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// The certificate chain, PEM. Relative to this file. Without it STARTTLS is not offered and users cannot log in.
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM.
-    pub key: Option<PathBuf>,
-}
-
 /// `[cores]`: which role runs where; the length of a list is the number of shards or workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -165,9 +156,7 @@ impl Config {
         let folder = std::path::absolute(path).map_err(|error| error.to_string())?;
         let folder = folder.parent().unwrap_or(Path::new("/"));
         config.server.data = folder.join(&config.server.data);
-        for file in [&mut config.tls.certificate, &mut config.tls.key].into_iter().flatten() {
-            *file = folder.join(&*file);
-        }
+        config.tls.make_absolute(folder);
         config.dns.make_absolute(folder);
         Ok(config)
     }
@@ -204,9 +193,7 @@ impl Config {
                 list.zone
             ));
         }
-        if self.tls.certificate.is_some() != self.tls.key.is_some() {
-            return Err("tls.certificate and tls.key: give both or none".to_owned());
-        }
+        self.tls.check()?;
         if self.tls.certificate.is_none() && !(self.listen.submission.is_empty() && self.listen.submissions.is_empty()) {
             return Err(
                 "listen.submission and listen.submissions need tls.certificate and tls.key: nobody may log in without TLS"
@@ -299,6 +286,20 @@ mod tests {
                 "f:9: dns.ttl: zone = \"bl.example\" is a list of [[policy.dnsbl]]: give",
             ),
             ("[[dns.ttl]]\nzone = \"a.b\"\nmail_max = 1\n", "f:7: dns.ttl: zone = \"a.b\": mail_min is 900"),
+            ("[tls]\nprofile = \"old\"\n", "f:7: unknown variant `old`, expected `modern` or `intermediate`"),
+            ("[tls]\nkey = \"k\"\n", "tls.certificate and tls.key: give both or none"),
+            (
+                "[[tls.name]]\ncertificate = \"c\"\nkey = \"k\"\n",
+                "tls.name: without tls.certificate and tls.key there is nothing",
+            ),
+            (
+                "[tls]\ncertificate = \"c\"\nkey = \"k\"\n[[tls.name]]\nnames = [\"a.b\", \"*b.c\"]\ncertificate = \"c\"\nkey = \"k\"\n",
+                "f:10: tls.name: names = \"*b.c\": give a name like",
+            ),
+            (
+                "[tls]\ncertificate = \"c\"\nkey = \"k\"\n[[tls.name]]\nnames = [\"a.b\", \"A.B\"]\ncertificate = \"c\"\nkey = \"k\"\n",
+                "f:10: tls.name: names = \"A.B\": it stands in two tables",
+            ),
             ("[dns]\nnegative_entries = 1000000000\n", "f:7: dns.negative_entries = 1000000000: give"),
             ("[policy]\njunk_score = 1.0\n", "policy: mark_score 5 <= junk_score 1"),
         ] {

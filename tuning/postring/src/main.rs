@@ -13,6 +13,7 @@ mod queue;
 mod reference;
 mod smtp;
 mod supervisor;
+mod tls;
 mod try_it;
 
 use clap::Parser;

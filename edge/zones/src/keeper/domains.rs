@@ -33,19 +33,24 @@ impl Keeper {
             }
             let dkim: Vec<(String, String)> =
                 domain.dkim_keys().map(|(selector, record)| (selector.to_owned(), record.to_owned())).collect();
-            let serial = u32::try_from(domain.changed.max(changed_template) & 0xffff_ffff).unwrap_or(1).max(1);
-            let kind = Kind::Domain { serial, dkim };
+            // Of the one domain this host is in.
+            let is_ours = template::is_within(&self.config.hostname, domain.name);
+            let (tlsa, changed_tlsa) = if is_ours { self.tlsa.clone() } else { (Vec::new(), 0) };
+            let changed = domain.changed.max(changed_template).max(changed_tlsa);
+            let serial = u32::try_from(changed & 0xffff_ffff).unwrap_or(1).max(1);
+            let kind = Kind::Domain { serial, dkim, tlsa };
             seen.insert(origin.clone());
             if self.kept.get(&origin).is_some_and(|kept| kept.kind == kind && kept.error.is_none()) {
                 continue;
             }
-            let Kind::Domain { dkim, .. } = &kind else { continue };
+            let Kind::Domain { dkim, tlsa, .. } = &kind else { continue };
             let words = Words {
                 domain: domain.name,
                 hostname: &self.config.hostname,
                 serial,
                 name_servers: &self.config.name_servers(),
                 dkim,
+                tlsa,
             };
             let zone = template::fill(&self.template, &words).and_then(|text| {
                 parse_zone(&origin, Path::new("the template"), &mut |_| Ok(text.clone())).map_err(|error| error.to_string())
@@ -75,7 +80,7 @@ pub(super) fn check_template(template: &str, config: &ZonesConfig) -> Result<(),
     let name_servers = config.name_servers();
     let dkim = [("selector".to_owned(), "v=DKIM1; p=".to_owned())];
     let hostname = if config.hostname.is_empty() { "mx.example" } else { &config.hostname };
-    let words = Words { domain: "domain.example", hostname, serial: 1, name_servers: &name_servers, dkim: &dkim };
+    let words = Words { domain: "domain.example", hostname, serial: 1, name_servers: &name_servers, dkim: &dkim, tlsa: &[] };
     let text = template::fill(template, &words).map_err(|error| format!("dns.domain_template: {place}: {error}"))?;
     let origin = Name::absolute("domain.example").map_err(|error| error.to_string())?;
     parse_zone(&origin, Path::new(&place), &mut |_| Ok(text.clone())).map_err(|error| format!("dns.domain_template: {error}"))?;

@@ -51,6 +51,7 @@ pub type Reply = Box<dyn FnOnce(Option<Vec<u8>>) + Send>;
 pub(crate) enum Order {
     Configure(Box<ZonesConfig>, SyncSender<Result<(), String>>),
     Directory(Snapshot),
+    Tlsa(Vec<String>, u64),
     Notify { packet: Vec<u8>, client: IpAddr, reply: Reply },
     Update { packet: Vec<u8>, reply: Reply },
     Operator { words: Vec<String>, answer: SyncSender<Answer> },
@@ -79,6 +80,12 @@ impl Handle {
     pub fn directory(&self, snapshot: Snapshot) {
         // A keeper that has ended takes its process with it.
         let _ = self.orders.send(Order::Directory(snapshot));
+    }
+
+    /// Takes other TLSA records of this host's SMTP (RDATA), and when they changed, seconds since 1970: the zone of a domain of the directory
+    /// this host is in has them.
+    pub fn tlsa(&self, records: Vec<String>, changed: u64) {
+        let _ = self.orders.send(Order::Tlsa(records, changed));
     }
 
     /// Hands in a NOTIFY (RFC 1996).
@@ -111,6 +118,8 @@ struct Keeper {
     keys: BTreeMap<Name, Arc<Key>>,
     kept: BTreeMap<Name, Kept>,
     snapshot: Option<Snapshot>,
+    /// Of this host's SMTP, and since when.
+    tlsa: (Vec<String>, u64),
     template: String,
     served: Served,
     /// Something that is served has changed since it was published.
@@ -136,6 +145,7 @@ pub fn start(config: ZonesConfig, data: &Path, publish: Publish) -> Result<(Hand
         keys: BTreeMap::new(),
         kept: BTreeMap::new(),
         snapshot: None,
+        tlsa: (Vec::new(), 0),
         template: template::DEFAULT.to_owned(),
         served: Served::default(),
         is_changed: false,
@@ -196,6 +206,10 @@ impl Keeper {
             }
             Order::Directory(snapshot) => {
                 self.snapshot = Some(snapshot);
+                self.make_domains();
+            }
+            Order::Tlsa(records, changed) => {
+                self.tlsa = (records, changed);
                 self.make_domains();
             }
             Order::Notify { packet, client, reply } => reply(self.handle_notify(&packet, client)),

@@ -96,7 +96,7 @@ fn control(child: &Child, shards: &Shards<Event>, couriers: &Couriers, zones: &Z
             }
             ToChild::Reload { config } => child.sender().answer(0, reload(config, shards, couriers, zones)),
             ToChild::Ask { id, words } => child.sender().answer(id, ask(&words, shards)),
-            ToChild::Launch(_) => {}
+            ToChild::Tls | ToChild::Launch(_) => {}
             ToChild::Drain => return Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use postring_control::{
     Access, Counter, Endpoint, FromChild, Gauge, Launch, ListCount, ListenerSpec, Role, RuleCount, StatsPage, ToChild, User,
     socket,
 };
-use postring_edge::config::{EdgeLaunch, TlsMaterial};
+use postring_edge::config::EdgeLaunch;
 use postring_policy::Rule;
 use postring_ring::{Doorbell, DoorbellButton};
 use postring_store::SendLaunch;
@@ -97,23 +97,13 @@ fn role_config(config: &Config, plan: &Plan, role: Role) -> Result<serde_json::V
             scan_workers: u32::try_from(plan.scan.len()).unwrap_or(u32::MAX),
             dns: config.dns.clone(),
             send_shards: u32::try_from(plan.send.len()).unwrap_or(u32::MAX),
-            tls: tls_material(config)?,
+            tls: config.tls.certificate.is_some(),
         }),
         Role::Scan => serde_json::to_value(&config.scan),
         Role::Store => serde_json::to_value(&config.store),
         Role::Send => serde_json::to_value(SendLaunch { send: config.send.clone(), dns: config.dns.clone() }),
     };
     value.map_err(|error| error.to_string())
-}
-
-pub fn tls_material(config: &Config) -> Result<Option<TlsMaterial>, String> {
-    let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) else { return Ok(None) };
-    let read =
-        |path: &std::path::Path| std::fs::read_to_string(path).map_err(|error| format!("tls: {}: {error}", path.display()));
-    let material = TlsMaterial { certificate_pem: read(certificate)?, key_pem: read(key)? };
-    postring_transport::tls::server_config(&material.certificate_pem, &material.key_pem)
-        .map_err(|error| format!("tls: {}: {error}", certificate.display()))?;
-    Ok(Some(material))
 }
 
 impl Children {

@@ -73,10 +73,9 @@ pub fn prepare(config: &Config, plan: &Plan, users: Option<&Users>) -> Result<()
     lent.map_err(|error| format!("{}: could not be made readable to role send: {error}", zones.display()))?;
     fs::write(&marker, now).map_err(|error| format!("{}: {error}", marker.display()))?;
     check_reach(config, &own, users)?;
-    if let Some(key) = &config.tls.key
-        && key.metadata().is_ok_and(|metadata| metadata.mode() & 0o007 != 0)
-    {
-        tracing::warn!("tls.key: anybody may read {}; root alone needs to: chmod 600", key.display());
+    let keys = [&config.tls.key, &config.tls.next_key].into_iter().flatten().chain(config.tls.name.iter().map(|of| &of.key));
+    for key in keys.filter(|key| key.metadata().is_ok_and(|metadata| metadata.mode() & 0o007 != 0)) {
+        tracing::warn!("tls: anybody may read {}; root alone needs to: chmod 600", key.display());
     }
     Ok(())
 }

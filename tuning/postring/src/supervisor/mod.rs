@@ -17,6 +17,8 @@ pub use operator::ask;
 use crate::config::Config;
 use crate::init;
 use crate::plan::{self, Plan};
+use crate::tls::files::Said;
+use crate::tls::{Certificates, command::now as unix_now, published};
 use children::{Children, Key, Note};
 use postring_control::{FromChild, Role, ToChild};
 use postring_directory::Directory;
@@ -27,11 +29,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
-
-/// What `postring check` says of the certificate.
-pub fn check_tls(config: &Config) -> Result<(), String> {
-    children::tls_material(config).map(|_| ())
-}
 
 /// What `postring check` says of the users: nothing of those that are only wished for.
 pub fn check_users(config: &Config) -> Result<(), String> {
@@ -69,6 +66,8 @@ pub fn ports_are_free(base: u16) -> bool {
 
 /// How often the directory is looked at for changes made by other programs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often the files of certificates are looked at.
+const LOOK_AT_CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
 /// Time for all children to be ready at the first start; a long journal is replayed in it.
 const START_WAIT: Duration = Duration::from_secs(120);
 /// Time for one role to drain before it is ended.
@@ -90,6 +89,9 @@ pub struct Supervisor {
     directory: Directory,
     snapshot: OwnedFd,
     sequence: u64,
+    certificates: Option<Certificates>,
+    /// What the edge gets of them.
+    certificates_sealed: Option<OwnedFd>,
     notes: Receiver<Note>,
     sender: Sender<Note>,
     /// Operators that wait for a child's answer.
@@ -117,6 +119,10 @@ impl Supervisor {
         let users = users::resolve(&config.users)?;
         folders::prepare(&config, &plan, users.as_ref())?;
         access::announce(&config);
+        let (certificates, said) = Certificates::open(&config.tls, &config.server.hostname, None, unix_now())?;
+        said.into_iter().for_each(log);
+        compare_published(&config, certificates.as_ref());
+        let certificates_sealed = certificates.as_ref().map(sealed).transpose()?;
         let (sender, notes) = mpsc::channel();
         let children = Children::new(&config, &plan, users.as_ref(), sockets, sender.clone())?;
         Ok(Self {
@@ -128,6 +134,8 @@ impl Supervisor {
             directory,
             snapshot,
             sequence,
+            certificates,
+            certificates_sealed,
             notes,
             sender,
             asked: BTreeMap::new(),
@@ -157,6 +165,7 @@ impl Supervisor {
         let mut ready = Some(ready);
         let start_until = Instant::now() + START_WAIT;
         let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut look_at_certificates_at = Instant::now() + LOOK_AT_CERTIFICATES_EVERY;
         let result = loop {
             if ready.is_some() {
                 if self.children.all_ready() {
@@ -187,6 +196,10 @@ impl Supervisor {
                     tracing::warn!("{error}; the directory in use stays");
                 }
             }
+            if Instant::now() >= look_at_certificates_at {
+                look_at_certificates_at = Instant::now() + LOOK_AT_CERTIFICATES_EVERY;
+                self.look_at_certificates();
+            }
         };
         self.drain();
         for name in ["control.sock", "postring.pid", "children.json"] {
@@ -201,6 +214,8 @@ impl Supervisor {
             Note::Child { key, generation, message, descriptors } => match message {
                 FromChild::Ready => {
                     self.children.ready(key, generation, descriptors);
+                    // Before the directory, for which clients wait.
+                    self.tell_certificates(key);
                     if key.role != Role::Scan {
                         self.children.tell(key, &ToChild::Directory { sequence: self.sequence }, &[self.snapshot.as_fd()]);
                     }
@@ -261,8 +276,18 @@ impl Supervisor {
 
     fn answer(&mut self, words: &[String]) -> Result<serde_json::Value, String> {
         match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["status"] => Ok(self.children.status(&self.plan)),
-            ["metrics"] => Ok(serde_json::Value::String(self.children.metrics())),
+            ["status"] => {
+                let mut status = self.children.status(&self.plan);
+                let tls = self.certificates.as_ref().map(|certificates| certificates.status(unix_now()));
+                if let (Some(status), Some(tls)) = (status.as_object_mut(), tls) {
+                    status.insert("tls".to_owned(), tls);
+                }
+                Ok(status)
+            }
+            ["metrics"] => {
+                let tls = self.certificates.as_ref().map(Certificates::metrics).unwrap_or_default();
+                Ok(serde_json::Value::String(self.children.metrics() + &tls))
+            }
             ["directory"] => {
                 self.refresh_directory()?;
                 Ok(serde_json::json!({ "sequence": self.sequence }))
@@ -288,6 +313,33 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Takes certificates whose files have changed, and keeps those whose files are not good.
+    fn look_at_certificates(&mut self) {
+        let Some(certificates) = &mut self.certificates else { return };
+        let (changed, said) = certificates.look(unix_now());
+        said.into_iter().for_each(log);
+        if changed {
+            self.hand_out_certificates();
+            compare_published(&self.config, self.certificates.as_ref());
+        }
+    }
+
+    fn hand_out_certificates(&mut self) {
+        match self.certificates.as_ref().map(sealed).transpose() {
+            Ok(memory) => self.certificates_sealed = memory,
+            Err(error) => tracing::error!("{error}; the certificates before stay in force"),
+        }
+        for key in self.children.ready_keys() {
+            self.tell_certificates(key);
+        }
+    }
+
+    fn tell_certificates(&self, key: Key) {
+        if let Some(memory) = self.certificates_sealed.as_ref().filter(|_| key.role == Role::Edge) {
+            self.children.tell(key, &ToChild::Tls, &[memory.as_fd()]);
+        }
+    }
+
     /// Reads the file again; a bad one changes nothing.
     fn reload(&mut self) -> Result<(), String> {
         let result = Config::load(&self.config_path).and_then(|newer| {
@@ -296,10 +348,19 @@ impl Supervisor {
             if fixed(&newer) != fixed(&self.config) {
                 return Err("[server], [users], [listen] and [cores] change with a restart only".to_owned());
             }
+            if newer.tls.certificate.is_some() != self.config.tls.certificate.is_some() {
+                return Err("tls.certificate: with or without TLS is decided at the start: restart".to_owned());
+            }
             access::check_reload(&self.started_with, &newer)?;
             check_zones(&newer)?;
+            let before = self.certificates.as_ref();
+            let (certificates, said) = Certificates::open(&newer.tls, &newer.server.hostname, before, unix_now())?;
             self.children.reload(&newer, &self.plan)?;
+            said.into_iter().for_each(log);
+            self.certificates = certificates;
+            self.hand_out_certificates();
             self.config = newer;
+            compare_published(&self.config, self.certificates.as_ref());
             Ok(())
         });
         match &result {
@@ -334,6 +395,28 @@ impl Supervisor {
             }
         }
     }
+}
+
+fn log(said: Said) {
+    match said {
+        Said::Info(text) => tracing::info!("{text}"),
+        Said::Warning(text) => tracing::warn!("{text}"),
+    }
+}
+
+/// Warns if a zone of ours says of this host's key what is not so.
+fn compare_published(config: &Config, certificates: Option<&Certificates>) {
+    if let Some(text) = certificates.and_then(|certificates| published::disagreement(config, &certificates.tlsa().0)) {
+        tracing::warn!("{text}");
+    }
+    crate::memory::release();
+}
+
+/// Certificates and keys as the edge gets them.
+fn sealed(certificates: &Certificates) -> Result<OwnedFd, String> {
+    let launch = certificates.launch().ok_or("tls.certificate: this host has none that is good")?;
+    let json = serde_json::to_vec(&launch).map_err(|error| error.to_string())?;
+    postring_control::seal(&json).map_err(|error| format!("no memory for the certificates: {error}"))
 }
 
 fn snapshot(directory: &Directory) -> Result<(OwnedFd, u64), String> {

@@ -1,34 +1,7 @@
-//! TLS settings from PEM text, by rustls with ring's primitives.
-//!
-//! rustls's defaults are the policy: TLS 1.2 and 1.3, forward secrecy, AEAD only (RFC 9325). Tickets save returning
-//! senders a full handshake.
+//! What our own connections to other mail servers say of TLS.
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
-
-/// A server's settings.
-///
-/// # Errors
-/// One line: what is wrong with the certificate or the key.
-pub fn server_config(certificate_pem: &str, key_pem: &str) -> Result<Arc<rustls::ServerConfig>, String> {
-    let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("the certificate is no PEM: {error}"))?;
-    if chain.is_empty() {
-        return Err("the certificate file holds no certificate (BEGIN CERTIFICATE ...)".to_owned());
-    }
-    let key =
-        PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| format!("the key is no PEM private key: {error}"))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| format!("certificate and key do not fit together: {error}"))?;
-    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| error.to_string())?;
-    Ok(Arc::new(config))
-}
 
 /// A client's settings for opportunistic TLS between mail servers: encrypts against listeners, does not verify who answers.
 ///
@@ -50,8 +23,15 @@ pub fn opportunistic_client_config() -> Result<Arc<rustls::ClientConfig>, String
 
 /// Accepts every certificate, but verifies that the peer holds its key.
 #[derive(Debug)]
-struct AcceptAny {
+pub(super) struct AcceptAny {
     provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+#[cfg(test)]
+impl Default for AcceptAny {
+    fn default() -> Self {
+        Self { provider: Arc::new(rustls::crypto::ring::default_provider()) }
+    }
 }
 
 impl rustls::client::danger::ServerCertVerifier for AcceptAny {
@@ -87,15 +67,4 @@ impl rustls::client::danger::ServerCertVerifier for AcceptAny {
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// Version and cipher suite by their names in the registry, as the Received field shows them.
-pub(crate) fn describe(tls: &rustls::Connection) -> (&'static str, &'static str) {
-    let version = match tls.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        _ => "TLS",
-    };
-    let cipher = tls.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown");
-    (version, cipher)
 }

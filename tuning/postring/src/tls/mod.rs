@@ -1,0 +1,16 @@
+//! Certificates and keys: read from their files by the supervisor, judged, watched, and handed to the edge, which may read none of them.
+//!
+//! - [`config`]: what can be set
+//! - [`certificate`]: one certificate with its key
+//! - [`files`]: all of them, and what is done when a file changes
+//! - [`published`]: whether our own zones agree with them
+//! - [`command`]: `postring tls`
+
+pub mod certificate;
+pub mod command;
+pub mod config;
+pub mod files;
+pub mod published;
+
+pub use config::Tls;
+pub use files::Certificates;
