@@ -7,6 +7,7 @@
 use crate::content::ContentCheck;
 use crate::dmarc;
 use crate::dnsbl::Check;
+use crate::helpers::HelperCheck;
 use crate::message;
 use crate::questions;
 use crate::reverse::ReverseName;
@@ -48,6 +49,7 @@ struct Connection {
     early_talk: bool,
     rules: RuleCheck,
     sender: SenderCheck,
+    helpers: HelperCheck,
     content: ContentCheck,
     /// Replies not sent yet.
     out: Vec<u8>,
@@ -73,6 +75,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, stream: Stream, client: Client, conf
         early_talk: false,
         rules: RuleCheck::default(),
         sender: SenderCheck::default(),
+        helpers: HelperCheck::default(),
         content: ContentCheck::default(),
         out: Vec::new(),
         ahead: Vec::new(),
@@ -162,7 +165,8 @@ impl Connection {
                             early_talk: self.early_talk,
                             own_address: &|| stream.local_address(),
                         };
-                        let checks = (&self.check, &mut self.rules, client);
+                        self.helpers.begin(&self.shard, &self.session, || stream.local_socket());
+                        let checks = (&self.check, &mut self.rules, client, &mut self.helpers);
                         let answer = Box::pin(questions::recipient(&self.shard, &self.session, checks, &address)).await;
                         // For a recipient that is refused nobody is asked.
                         if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_))) {
@@ -366,6 +370,7 @@ impl Connection {
             spf,
             signatures: &signatures,
             dmarc: dmarc.as_ref(),
+            helpers: &self.helpers,
         };
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
         self.sender = SenderCheck::default();

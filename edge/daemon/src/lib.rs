@@ -14,6 +14,7 @@
 //! - `rules`: what the rules say of client and sender
 //! - `sender`: what the sender's domain says of the client
 //! - `content`: what a message's signatures are worth
+//! - `helpers`: policy servers and milters that are asked
 //! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
 //! - `zones`: transfers, notifications, updates and signed queries
@@ -29,6 +30,7 @@ mod cookies;
 mod dmarc;
 mod dnsbl;
 mod found;
+mod helpers;
 mod message;
 mod questions;
 mod reverse;

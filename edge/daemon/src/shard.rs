@@ -4,6 +4,7 @@ use crate::cache;
 use crate::config::EdgeLaunch;
 use crate::connection;
 use crate::dnsbl::{self, Health, Lists};
+use crate::helpers::Helpers;
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
@@ -85,6 +86,8 @@ pub(crate) struct Shard {
     zones: Rc<ZoneService>,
     /// The block lists asked by DNS.
     lists: RefCell<Rc<Lists>>,
+    /// The policy servers and milters.
+    helpers: RefCell<Rc<Helpers>>,
     /// The block lists that refuse clients.
     refusing: RefCell<Vec<Name>>,
     arena: RefCell<Arena>,
@@ -138,6 +141,7 @@ impl Shard {
             resolver,
             refusing: RefCell::new(launch.dns.refusing_lists()),
             lists: RefCell::new(Rc::new(Lists::new(&launch, parts.shards, health))),
+            helpers: RefCell::new(Rc::new(Helpers::new(&launch.policy))),
             number: parts.number,
             shards: parts.shards,
             hostname: parts.hostname,
@@ -201,6 +205,10 @@ impl Shard {
 
     pub(crate) fn lists(&self) -> Rc<Lists> {
         Rc::clone(&self.lists.borrow())
+    }
+
+    pub(crate) fn helpers(&self) -> Rc<Helpers> {
+        Rc::clone(&self.helpers.borrow())
     }
 
     pub(crate) fn stats(&self) -> &StatsPage {
@@ -409,6 +417,9 @@ impl Shard {
         self.resolver.keep_by(dnsbl::ttl_rules(&launch));
         if !self.lists().are_those_of(&launch) {
             *self.lists.borrow_mut() = Rc::new(Lists::new(&launch, self.shards, health));
+        }
+        if !self.helpers().are_those_of(&launch.policy) {
+            *self.helpers.borrow_mut() = Rc::new(Helpers::new(&launch.policy));
         }
         self.dns.reload(launch.dns.recursion.clone());
         self.dns.set_identity(launch.dns.identity(&self.hostname));

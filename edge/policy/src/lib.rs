@@ -8,6 +8,7 @@ pub mod dmarc;
 pub mod dnsbl;
 mod fields;
 mod findings;
+pub mod helpers;
 mod points;
 pub mod rules;
 pub mod spf;
@@ -17,6 +18,7 @@ pub use dmarc::{DmarcConfig, DmarcFound};
 pub use dnsbl::{Dnsbl, DnsblConfig, Reputation};
 pub use fields::{is_mark_field, mark_fields};
 pub use findings::Findings;
+pub use helpers::{DelegateConfig, MilterConfig};
 pub use rules::{Rule, RulesConfig};
 pub use spf::SpfConfig;
 
@@ -75,6 +77,10 @@ pub struct PolicyConfig {
     pub dkim: DkimConfig,
     /// What is done about mail that is not from the domain it shows, a table `[policy.dmarc]`, see below.
     pub dmarc: DmarcConfig,
+    /// Policy servers in Postfix's protocol, each a table `[[policy.delegate]]`, see below. Default: none.
+    pub delegate: Vec<DelegateConfig>,
+    /// Milters, each a table `[[policy.milter]]`, see below. Default: none.
+    pub milter: Vec<MilterConfig>,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -107,6 +113,8 @@ impl Default for PolicyConfig {
             spf: SpfConfig::default(),
             dkim: DkimConfig::default(),
             dmarc: DmarcConfig::default(),
+            delegate: Vec::new(),
+            milter: Vec::new(),
         }
     }
 }
@@ -148,7 +156,8 @@ impl PolicyConfig {
         self.rules.check()?;
         self.spf.check()?;
         self.dkim.check()?;
-        self.dmarc.check()
+        self.dmarc.check()?;
+        helpers::check(&self.delegate, &self.milter)
     }
 
     fn check_dnsbl(&self) -> Result<(), String> {

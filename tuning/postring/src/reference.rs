@@ -1,6 +1,7 @@
 //! The reference of the configuration, made from the doc comments of the fields.
 
 const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
+const HELPERS: &str = include_str!("../../../edge/policy/src/helpers.rs");
 const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
@@ -16,6 +17,8 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("policy.rules", include_str!("../../../edge/policy/src/rules/mod.rs"), "pub struct RulesConfig "),
     ("policy.dkim", include_str!("../../../edge/policy/src/dkim.rs"), "pub struct DkimConfig "),
     ("policy.dmarc", include_str!("../../../edge/policy/src/dmarc.rs"), "pub struct DmarcConfig "),
+    ("[policy.delegate]", HELPERS, "pub struct DelegateConfig "),
+    ("[policy.milter]", HELPERS, "pub struct MilterConfig "),
     ("policy.spf", include_str!("../../../edge/policy/src/spf.rs"), "pub struct SpfConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
@@ -63,6 +66,8 @@ mod tests {
             "junk_score",
             "probe_interval",
             "softfail_points",
+            "on_failure",
+            "total_ms",
             "rules",
             "line_ends",
             "relay",

@@ -165,6 +165,12 @@ impl<R> Session<R> {
         &self.transaction
     }
 
+    /// The number of transactions begun, this one included.
+    #[must_use]
+    pub fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
     /// What the client said in EHLO.
     #[must_use]
     pub fn helo(&self) -> &str {
