@@ -173,6 +173,8 @@ pub struct Conversation {
     awaited: Option<Step>,
     /// MAIL was told, and the end of the message was not.
     in_message: bool,
+    /// The end of the message was told, and answered with "go on".
+    is_whole: bool,
     /// Where the fields end, and where the content begins.
     header: (usize, usize),
     edits: Vec<Edit>,
@@ -200,6 +202,7 @@ impl Conversation {
             step,
             awaited: None,
             in_message: false,
+            is_whole: false,
             header: (0, 0),
             edits: Vec::new(),
             edit_bytes: 0,
@@ -344,7 +347,7 @@ impl Conversation {
                 return Ok(());
             }
             Response::Edit(_) | Response::Quarantine => return Err(Problem::Unexpected(packet.command)),
-            Response::Continue => {}
+            Response::Continue => self.is_whole = awaited == Step::BodyEnd,
             Response::Skip => match self.step {
                 Step::Header(_) => self.step = Step::HeaderEnd,
                 Step::Body(_) => self.step = Step::BodyEnd,
@@ -380,22 +383,19 @@ impl Conversation {
 
     /// Ends the conversation. If the milter can take another message over this connection, that is agreed, and what holds for it is given;
     /// otherwise the connection has to be closed.
+    ///
+    /// libmilter takes QUIT_NC only where the end of a message was answered with "go on": everywhere else it ignores it, and the CONNECT behind it.
+    /// Before version 6 a connection was for one client.
     pub fn close(&self, out: &mut Vec<u8>) -> Option<Options> {
-        if self.awaited.is_some() || self.step != Step::End {
-            packet::write(out, command::ABORT, &[]);
-            packet::write(out, command::QUIT, &[]);
-            return None;
-        }
-        // Before it a connection was for one client.
-        if self.options.version < VERSION {
-            packet::write(out, command::QUIT, &[]);
-            return None;
+        if self.is_whole && self.options.version == VERSION {
+            packet::write(out, command::QUIT_NEW_CONNECTION, &[]);
+            return Some(self.options);
         }
         if self.in_message {
             packet::write(out, command::ABORT, &[]);
         }
-        packet::write(out, command::QUIT_NEW_CONNECTION, &[]);
-        Some(self.options)
+        packet::write(out, command::QUIT, &[]);
+        None
     }
 
     /// What has come of it, once it has ended.

@@ -67,7 +67,7 @@ fn options(steps: &str) -> Options {
     let data = [6, 1, u32::from_str_radix(steps, 16).unwrap()].map(u32::to_be_bytes).concat();
     conversation.handle_packet(Packet { command: b'O', data: &data }).unwrap();
     while conversation.poll_next(&ENVELOPE, b"", &mut Vec::new()) == Next::Answer {
-        conversation.handle_packet(Packet { command: b'a', data: b"" }).unwrap();
+        conversation.handle_packet(Packet { command: b'c', data: b"" }).unwrap();
     }
     conversation.close(&mut Vec::new()).unwrap()
 }

@@ -91,6 +91,7 @@ fn milter(
     let seen = Arc::clone(seen);
     move |mut read, mut write| {
         seen.lock().unwrap().connections += 1;
+        let mut last = None;
         loop {
             let mut length = [0; 4];
             if read.read_exact(&mut length).is_err() {
@@ -102,11 +103,18 @@ fn milter(
             seen.lock().unwrap().said.push(told.clone());
             let answers = match told.0 {
                 b'O' => vec![packet(b'O', &[6, 0x31, 0].map(u32::to_be_bytes).concat())],
-                b'D' | b'A' | b'K' => continue,
+                // As libmilter: only where the end of a message was answered with "go on".
+                b'K' => {
+                    assert_eq!(last, Some(b'c'));
+                    continue;
+                }
+                b'D' | b'A' => continue,
                 b'Q' => return,
                 _ => answer(&told),
             };
+            last = None;
             for Packet(command, data) in answers {
+                last = (told.0 == b'E').then_some(command);
                 if command == b'!' {
                     // Closes the connection.
                     return;
@@ -367,8 +375,8 @@ fn milters_see_and_change_a_message() {
     assert!(send(&system, "friend@far.example", "Subject: x\n\nfriendly\n").starts_with("250"));
     assert!(!delivered(&system, "new", "friendly").contains("X-Checked"));
     assert_eq!(counts(&system, 0), [5, 3, 0, 0]);
-    // All over one connection each.
-    assert_eq!((first.lock().unwrap().connections, second.lock().unwrap().connections), (1, 1));
+    // A connection is kept where the end of the message was answered with "go on".
+    assert_eq!((first.lock().unwrap().connections, second.lock().unwrap().connections), (4, 1));
 
     // One that goes away in the middle is a failure; the message is taken without it, and the next over a new connection.
     assert!(send(&system, "a@far.example", "X-Break: 1\nSubject: x\n\nbroken\n").starts_with("250"));

@@ -7,6 +7,7 @@ use postring_mail::Reply;
 use postring_milter::{Conversation, Envelope, Judgement, Next, Options, packet};
 use postring_policy::MilterConfig;
 use postring_ring::Slot;
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(super) struct Milter {
     pub(super) desk: Desk<Options>,
     timeout: Duration,
     total: Duration,
+    /// Connections are kept for the next message.
+    keeps: Cell<bool>,
 }
 
 /// Where a message lies.
@@ -40,7 +43,7 @@ impl Milter {
             },
         )?;
         let (timeout, total) = (Duration::from_millis(config.timeout_ms), Duration::from_millis(config.total_ms));
-        Some(Self { desk, timeout, total })
+        Some(Self { desk, timeout, total, keeps: Cell::new(true) })
     }
 
     /// What it says of a message, or what is done without that.
@@ -67,13 +70,19 @@ impl Milter {
             let mut answered = false;
             match self.converse(shard, envelope, place, (&mut link, &mut conversation), &mut answered).await {
                 Ok(options) => {
-                    if let Some(options) = options {
+                    if let Some(options) = options.filter(|_| self.keeps.get()) {
                         turn.keep(link, options);
                     }
                     return Ok(conversation.judgement());
                 }
-                // It may have been closed since it was kept; that says nothing of the milter.
-                Err(error) if was_kept && !answered && error.kind() != io::ErrorKind::TimedOut => {}
+                // It may have been closed since it was kept; that says nothing of the milter. One that does not answer over it does not know
+                // how to take a second message.
+                Err(error) if was_kept && !answered => {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        self.keeps.set(false);
+                        self.desk.warn_once("it takes one message a connection, whatever it says of its version");
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
