@@ -87,9 +87,7 @@ fn opendkim_signs_and_verifies() {
 
     // Signed mail from elsewhere it verifies, over the same connection; what was changed on the way it finds out, as we do.
     let signed = text.split_once("DKIM-Signature").map(|(_, rest)| format!("DKIM-Signature{rest}")).unwrap();
-    for (message, result) in
-        [(signed.replace("To: alice", "To: alice"), "pass"), (signed.replace("\nsigned", "\nforged"), "fail")]
-    {
+    for (message, result) in [(signed.clone(), "pass"), (signed.replace("\nsigned", "\nforged"), "fail")] {
         let reply = send(&system, "127.0.66.2", &message);
         assert!(reply.starts_with("250"), "{reply}\n{}", peer.log());
         let word = if result == "pass" { "dkim=pass (2048-bit key" } else { "dkim=fail" };
