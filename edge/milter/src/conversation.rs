@@ -56,7 +56,11 @@ mod bits {
     pub(super) const NO_REPLY_HEADER_END: u32 = 0x4_0000;
     pub(super) const NO_REPLY_BODY: u32 = 0x8_0000;
     pub(super) const LEADING_SPACE: u32 = 0x10_0000;
-    /// All but the recipients we have refused, of which it is told nothing.
+    /// It would hear of recipients we have refused; it does not, which is no harm.
+    pub(super) const REFUSED_RECIPIENTS: u32 = 0x800;
+    /// The library's own.
+    pub(super) const INTERNAL: u32 = 0x7000_0000;
+    /// All but the recipients we have refused.
     pub(super) const OFFERED: u32 = 0x1f_f7ff;
 }
 const _: () = assert!(
@@ -99,17 +103,15 @@ impl Options {
     fn parse(data: &[u8]) -> Result<Self, Problem> {
         let number = |at: usize| data.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
         let bad = Problem::BadData(command::NEGOTIATE);
-        // Behind the three numbers it may name the macros it wants; it gets all there are.
-        let (version, actions, steps) = (number(0).ok_or(bad.clone())?, number(4).ok_or(bad.clone())?, number(8).ok_or(bad)?);
+        // The second number says which actions it wants. Some name all they know whatever is offered (rspamd), as Postfix lets them: what was not
+        // offered is a problem when it is done. Behind the three numbers it may name the macros it wants; it gets all there are.
+        let (version, steps) = (number(0).ok_or(bad.clone())?, number(8).ok_or(bad)?);
         if !(2..=VERSION).contains(&version) {
             return Err(Problem::Version(version));
         }
-        if actions & !ACTIONS != 0 {
-            return Err(Problem::Actions(actions & !ACTIONS));
-        }
-        // The uppermost bits are the library's own.
-        if steps & !bits::OFFERED & 0x0fff_ffff != 0 {
-            return Err(Problem::Steps(steps & !bits::OFFERED));
+        let unknown = steps & !bits::OFFERED & !bits::REFUSED_RECIPIENTS & !bits::INTERNAL;
+        if unknown != 0 {
+            return Err(Problem::Steps(unknown));
         }
         Ok(Self { version, steps })
     }

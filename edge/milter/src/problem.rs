@@ -13,8 +13,6 @@ pub enum Problem {
     Unexpected(u8),
     /// It speaks another version.
     Version(u32),
-    /// It wants actions we have not offered (bits of SMFIF).
-    Actions(u32),
     /// It wants the protocol otherwise than we have offered (bits of SMFIP).
     Steps(u32),
     /// More changes than a message may get.
@@ -32,7 +30,6 @@ impl std::fmt::Display for Problem {
             Self::BadData(command) => write!(f, "it sends '{}' with data that cannot be read", shown(*command)),
             Self::Unexpected(command) => write!(f, "it sends '{}' where that may not be", shown(*command)),
             Self::Version(version) => write!(f, "it speaks version {version} of the protocol; 2 to 6 are known"),
-            Self::Actions(bits) => write!(f, "it wants actions that are not offered (SMFIF {bits:#x})"),
             Self::Steps(bits) => write!(f, "it wants the protocol as it is not offered (SMFIP {bits:#x})"),
             Self::TooManyEdits => write!(f, "it wants more changes than a message may get"),
             Self::BadAnswer => write!(f, "its answer has no action, or no end"),
