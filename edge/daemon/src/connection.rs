@@ -8,6 +8,7 @@ use crate::content::ContentCheck;
 use crate::delivered;
 use crate::dmarc;
 use crate::dnsbl::Check;
+use crate::helpers::HelperCheck;
 use crate::history;
 use crate::limits::{self, STRESS_COMMAND_WAIT_MS};
 use crate::message;
@@ -57,6 +58,7 @@ struct Connection {
     early_talk: bool,
     rules: RuleCheck,
     sender: SenderCheck,
+    helpers: HelperCheck,
     content: ContentCheck,
     /// Replies not sent yet.
     out: Vec<u8>,
@@ -88,6 +90,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: Client, co
         early_talk: false,
         rules: RuleCheck::default(),
         sender: SenderCheck::default(),
+        helpers: HelperCheck::default(),
         content: ContentCheck::default(),
         out: Vec::new(),
         ahead: Vec::new(),
@@ -189,7 +192,8 @@ impl Connection {
                             early_talk: self.early_talk,
                             own_address: &|| stream.local_address(),
                         };
-                        let checks = (&self.check, &mut self.rules, client);
+                        self.helpers.begin(&self.shard, &self.session, || stream.local_socket());
+                        let checks = (&self.check, &mut self.rules, client, &mut self.helpers);
                         let answer = Box::pin(questions::recipient(&self.shard, &self.session, checks, &address)).await;
                         // For a recipient that is refused nobody is asked.
                         if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_))) {
@@ -453,6 +457,7 @@ impl Connection {
             spf,
             signatures: &signatures,
             dmarc: dmarc.as_ref(),
+            helpers: &self.helpers,
         };
         let wanted = delivered::wanted(&self.shard, &self.session, &slot, self.decoded);
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;

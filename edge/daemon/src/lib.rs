@@ -18,6 +18,7 @@
 //! - `content`: what a message's signatures are worth
 //! - `history`: what its senders have brought before; `memory`: where that is kept
 //! - `explain`: what a client would be told
+//! - `helpers`: policy servers and milters that are asked
 //! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
 //! - `delivered`: the report to a sender who wants to hear of success
@@ -36,6 +37,7 @@ mod dmarc;
 mod dnsbl;
 mod explain;
 mod found;
+mod helpers;
 mod history;
 mod limits;
 mod memory;

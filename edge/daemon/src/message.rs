@@ -2,6 +2,7 @@
 
 use crate::content::Signatures;
 use crate::dmarc;
+use crate::helpers::HelperCheck;
 use crate::history::History;
 use crate::shard::Shard;
 use postring_auth::dmarc::Dmarc;
@@ -22,6 +23,7 @@ use postring_smtp::trace::{self, Received};
 use postring_smtp::{Protocol, Session, Target, forged, header, replies};
 use smallvec::SmallVec;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// What was found of the client and the sender until the last dot.
@@ -39,6 +41,8 @@ pub(crate) struct Checks<'a> {
     pub(crate) signatures: &'a Signatures,
     /// Whether it is from the domain it shows, if that was asked.
     pub(crate) dmarc: Option<&'a Dmarc>,
+    /// What policy servers and milters are asked with.
+    pub(crate) helpers: &'a HelperCheck,
 }
 
 /// Judges and stores the message in the slot; the receipt with its id, or the reply that refuses it. The slot is taken care of.
@@ -52,18 +56,45 @@ pub(crate) async fn submit(
     let now = shard.now();
     let id = shard.next_message_id(now);
     shard.stats().add(Counter::BytesReceived, body_bytes as u64);
-    let (message_offset, head_length) = match prepare(shard, session, checks, &taken, body_bytes, (id, now)) {
+    let end = SLOT_HEAD_BYTES + body_bytes;
+    // Nobody else is asked about what we refuse, nor shown what is forged.
+    let asked = match own_refusal(shard, session, checks) {
+        Some(reply) => Err(reply),
+        None => {
+            let begin = SLOT_HEAD_BYTES + take_out_forged(shard, session, &taken, body_bytes);
+            checks.helpers.message(shard, session, checks.reverse_name, id, &taken, begin..end).await
+        }
+    };
+    let prepared = asked.and_then(|asked| {
+        let prepared = prepare(shard, session, checks, &taken, asked.begin..end, (id, now))?;
+        Ok((prepared, asked.junk))
+    });
+    let ((message_offset, head_length), junk) = match prepared {
         Ok(prepared) => prepared,
         Err(reply) => {
             shard.release(taken);
             return Err(reply);
         }
     };
-    let length = (SLOT_HEAD_BYTES + body_bytes).saturating_sub(message_offset);
+    let length = end.saturating_sub(message_offset);
     let job = shard.jobs().begin(taken, id, message_offset, length, head_length);
-    let result = judge_and_store(shard, session, checks, (job, id), message_offset, body_bytes).await;
+    let result = judge_and_store(shard, session, checks, (job, id), (message_offset, junk), body_bytes).await;
     shard.end(job);
     result.map(|receipt| (receipt, id))
+}
+
+/// Why we do not take the message, whatever others say of it.
+fn own_refusal(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>) -> Option<Reply> {
+    let reply = refusal(&shard.config().policy, checks)?;
+    tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, "{reply}");
+    Some(reply)
+}
+
+/// Takes out fields that only we may have written; how much later the message begins.
+fn take_out_forged(shard: &Shard, session: &Session<Receipt>, taken: &Slot, body_bytes: usize) -> usize {
+    let mut arena = shard.arena();
+    let content = arena.bytes_mut(taken).get_mut(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + body_bytes).unwrap_or_default();
+    forged::remove_fields(content, |name, value| is_forged(shard, session, name, value))
 }
 
 /// Writes envelope and trace fields; where the message begins, and the envelope's length.
@@ -72,19 +103,14 @@ fn prepare(
     session: &Session<Receipt>,
     checks: Checks<'_>,
     taken: &Slot,
-    body_bytes: usize,
+    range: Range<usize>,
     (id, now): (MessageId, Now),
 ) -> Result<(usize, usize), Reply> {
     let mut arena = shard.arena();
     let memory = arena.bytes_mut(taken);
-    let body = memory.get(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + body_bytes).unwrap_or_default();
-    let facts = header::look(body);
+    let facts = header::look(memory.get(range.clone()).unwrap_or_default());
     if facts.received >= RECEIVED_FIELDS_MAX {
         return Err(replies::LOOP.clone());
-    }
-    if let Some(reply) = refusal(&shard.config().policy, checks) {
-        tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, "{reply}");
-        return Err(reply);
     }
     let transaction = session.transaction();
     let mut fields = Vec::with_capacity(1024);
@@ -125,10 +151,7 @@ fn prepare(
             fields.extend_from_slice(format!("Message-ID: <{id}@{}>\r\n", shard.hostname()).as_bytes());
         }
     }
-    let content = memory.get_mut(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + body_bytes).unwrap_or_default();
-    let removed = forged::remove_fields(content, |name, value| is_forged(shard, session, name, value));
-    let message_offset =
-        slot::prepend(memory, SLOT_HEAD_BYTES + removed, &fields).ok_or_else(|| replies::LOOKUP_FAILED.clone())?;
+    let message_offset = slot::prepend(memory, range.start, &fields).ok_or_else(|| replies::LOOKUP_FAILED.clone())?;
 
     let mut flags = 0;
     flags |= if transaction.eight_bit { EnvelopeFlags::EIGHT_BIT } else { 0 };
@@ -232,18 +255,17 @@ async fn judge_and_store(
     session: &Session<Receipt>,
     checks: Checks<'_>,
     (job, id): (JobId, MessageId),
-    message_offset: usize,
+    (mut message_offset, junk): (usize, bool),
     body_bytes: usize,
 ) -> Result<Receipt, Reply> {
     let config = shard.config();
-    let mut message_offset = message_offset;
     let nothing = Reputation::default();
     let mut sender = symbols(&config.policy, checks);
     let history = History::look_up(shard, session, checks);
     let present = sender.len();
     sender.extend(history.iter().flat_map(|history| history.symbols(shard, &config.policy)));
-    let junk =
-        checks.dmarc.is_some_and(|dmarc| config.policy.dmarc.action(dmarc::found(dmarc, checks.signatures)) == Action::Junk);
+    let junk = junk
+        || checks.dmarc.is_some_and(|dmarc| config.policy.dmarc.action(dmarc::found(dmarc, checks.signatures)) == Action::Junk);
     let findings = Findings { lists: checks.lists.unwrap_or(&nothing), sender: &sender, junk };
     let scans = config.edge.scan && config.scan_workers > 0;
     if scans || !findings.is_empty() {

@@ -1,6 +1,7 @@
 //! What a session asks, answered from the shard's snapshot of the directory. Only passwords leave the thread.
 
 use crate::dnsbl::Check;
+use crate::helpers::HelperCheck;
 use crate::limits;
 use crate::rules::{Asked, RuleCheck};
 use crate::shard::Shard;
@@ -20,12 +21,12 @@ const NOBODY: &str = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5b
 pub(crate) async fn recipient(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    (check, rules, client): (&Check, &mut RuleCheck, Asked<'_>),
+    (check, rules, client, helpers): (&Check, &mut RuleCheck, Asked<'_>, &mut HelperCheck),
     address: &str,
 ) -> Answer {
     let mut answer = resolve(shard, session.account().is_some(), address);
     if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)))
-        && let Some(reply) = objection(shard, session, (check, rules, client), is_postmaster(address)).await
+        && let Some(reply) = objection(shard, session, (check, rules, client, helpers), address).await
     {
         tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, to = address, "{reply}");
         answer = Answer::Recipient(RecipientAnswer::Refused(reply));
@@ -45,17 +46,22 @@ pub(crate) async fn recipient(
 async fn objection(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
-    (check, rules, client): (&Check, &mut RuleCheck, Asked<'_>),
-    is_postmaster: bool,
+    (check, rules, client, helpers): (&Check, &mut RuleCheck, Asked<'_>, &mut HelperCheck),
+    address: &str,
 ) -> Option<Reply> {
+    let reverse = client.reverse;
     // Both are under way since the connect.
     let reputation = check.reputation().await;
     rules.check(shard, session, client).await;
-    if is_postmaster {
+    if is_postmaster(address) {
         return None;
     }
     let listed = reputation.and_then(|reputation| reputation.refusal(&shard.config().policy, session.client().address));
-    listed.or_else(|| rules.refusal(shard))
+    match listed.or_else(|| rules.refusal(shard)) {
+        // Others are asked about what we would take.
+        None => helpers.recipient(shard, session, reverse.get(), address).await,
+        refusal => refusal,
+    }
 }
 
 //= RFC 5321 section 4.5.1

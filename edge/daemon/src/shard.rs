@@ -5,6 +5,7 @@ use crate::config::EdgeLaunch;
 use crate::connection;
 use crate::dnsbl::{self, Health, Lists};
 use crate::explain::{self, Hypothetical};
+use crate::helpers::Helpers;
 use crate::limits::{self, Clients, STRESS_COMMAND_WAIT_MS, STRESS_ERRORS_MAX};
 use crate::memory::Memory;
 use crate::snapshots::Found;
@@ -94,6 +95,8 @@ pub(crate) struct Shard {
     zones: Rc<ZoneService>,
     /// The block lists asked by DNS.
     lists: RefCell<Rc<Lists>>,
+    /// The policy servers and milters.
+    helpers: RefCell<Rc<Helpers>>,
     /// The block lists that refuse clients.
     refusing: RefCell<Vec<Name>>,
     memory: Arc<Memory>,
@@ -149,6 +152,7 @@ impl Shard {
             resolver,
             refusing: RefCell::new(launch.dns.refusing_lists()),
             lists: RefCell::new(Rc::new(Lists::new(&launch, parts.shards, health))),
+            helpers: RefCell::new(Rc::new(Helpers::new(&launch.policy))),
             number: parts.number,
             shards: parts.shards,
             hostname: parts.hostname,
@@ -218,6 +222,10 @@ impl Shard {
 
     pub(crate) fn lists(&self) -> Rc<Lists> {
         Rc::clone(&self.lists.borrow())
+    }
+
+    pub(crate) fn helpers(&self) -> Rc<Helpers> {
+        Rc::clone(&self.helpers.borrow())
     }
 
     pub(crate) fn stats(&self) -> &StatsPage {
@@ -438,6 +446,9 @@ impl Shard {
         self.resolver.keep_by(dnsbl::ttl_rules(&launch));
         if !self.lists().are_those_of(&launch) {
             *self.lists.borrow_mut() = Rc::new(Lists::new(&launch, self.shards, health));
+        }
+        if !self.helpers().are_those_of(&launch.policy) {
+            *self.helpers.borrow_mut() = Rc::new(Helpers::new(&launch.policy));
         }
         self.dns.reload(launch.dns.recursion.clone());
         self.dns.set_identity(launch.dns.identity(&self.hostname));

@@ -8,6 +8,7 @@ pub mod dmarc;
 pub mod dnsbl;
 mod fields;
 mod findings;
+pub mod helpers;
 pub mod limits;
 pub mod memory;
 mod points;
@@ -19,6 +20,7 @@ pub use dmarc::{DmarcConfig, DmarcFound};
 pub use dnsbl::{Dnsbl, DnsblConfig, Reputation};
 pub use fields::{is_mark_field, mark_fields};
 pub use findings::Findings;
+pub use helpers::{DelegateConfig, MilterConfig};
 pub use rules::{Rule, RulesConfig};
 pub use spf::SpfConfig;
 
@@ -85,6 +87,10 @@ pub struct PolicyConfig {
     pub reputation: ReputationConfig,
     /// How much anybody may do, a table `[policy.limits]`, see below.
     pub limits: LimitsConfig,
+    /// Policy servers in Postfix's protocol, each a table `[[policy.delegate]]`, see below. Default: none.
+    pub delegate: Vec<DelegateConfig>,
+    /// Milters, each a table `[[policy.milter]]`, see below. Default: none.
+    pub milter: Vec<MilterConfig>,
 }
 
 /// See [`PolicyConfig::scan_failure`].
@@ -120,6 +126,8 @@ impl Default for PolicyConfig {
             greylist: GreylistConfig::default(),
             reputation: ReputationConfig::default(),
             limits: LimitsConfig::default(),
+            delegate: Vec::new(),
+            milter: Vec::new(),
         }
     }
 }
@@ -164,7 +172,8 @@ impl PolicyConfig {
         self.dmarc.check()?;
         self.greylist.check()?;
         self.reputation.check()?;
-        self.limits.check()
+        self.limits.check()?;
+        helpers::check(&self.delegate, &self.milter)
     }
 
     fn check_dnsbl(&self) -> Result<(), String> {

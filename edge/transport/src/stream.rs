@@ -13,7 +13,7 @@ use glommio::net::TcpStream;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -71,7 +71,13 @@ impl Stream {
     /// Our end's address; costs a system call.
     #[must_use]
     pub fn local_address(&self) -> Option<IpAddr> {
-        self.tcp.local_addr().ok().map(|address| address.ip())
+        self.local_socket().map(|socket| socket.ip())
+    }
+
+    /// The same with its port.
+    #[must_use]
+    pub fn local_socket(&self) -> Option<SocketAddr> {
+        self.tcp.local_addr().ok()
     }
 
     /// True once TLS is established.
@@ -336,7 +342,6 @@ mod tests {
     use super::*;
     use glommio::net::TcpListener;
     use std::future::Future;
-    use std::net::SocketAddr;
     use std::net::TcpStream as Peer;
     use std::thread::JoinHandle;
 

@@ -122,6 +122,7 @@ fn close_the_rest(access: &Access) -> Result<Vec<PathFd>, RulesetError> {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     /// Landlock is a thread's own: a test may close its own thread in.
     #[test]
@@ -138,6 +139,7 @@ mod tests {
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let _by_path = UnixListener::bind(path("other/socket")).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 rustix::thread::set_no_new_privs(true).unwrap();
@@ -165,6 +167,8 @@ mod tests {
                 ] {
                     assert!(result.is_err(), "{closed}");
                 }
+                // Sockets in the file system are no files to Landlock as it was tested: their own modes have to do.
+                UnixStream::connect(path("other/socket")).unwrap();
                 drop(kept_open);
             });
         });

@@ -30,4 +30,4 @@ pub use link::{ConsumerEnd, ProducerEnd};
 pub use message::{Access, Attach, Endpoint, FromChild, Launch, ListenerName, ListenerSpec, Role, Side, ToChild, User};
 pub use sealed::{read_sealed, seal};
 pub use shards::{ShardSpeaker, Shards};
-pub use stats::{Counter, Gauge, ListCount, RuleCount, StatsPage};
+pub use stats::{Counter, Gauge, HelperCount, ListCount, RuleCount, StatsPage};

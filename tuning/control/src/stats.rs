@@ -3,8 +3,8 @@
 //! A count is a relaxed load and store in the shard's own cache line: no lock, no system call. The reader may see a
 //! value a moment old, never a torn one (aligned 64-bit atomics).
 //!
-//! Layout: 512 little-endian u64: counters from 0, counts of rules from [`RULE_OFFSET`], gauges from [`GAUGE_OFFSET`], counts of block lists from
-//! [`LIST_OFFSET`]; a rule or list behind the other.
+//! Layout: 512 little-endian u64: counters from 0, counts of rules from [`RULE_OFFSET`], gauges from [`GAUGE_OFFSET`], counts of policy servers and
+//! milters from [`HELPER_OFFSET`], counts of block lists from [`LIST_OFFSET`]; a rule, server or list behind the other.
 
 #![allow(unsafe_code)] // maps a page that another process reads
 
@@ -24,6 +24,10 @@ pub const RULE_OFFSET: usize = 128;
 pub const RULES_MAX: usize = 32;
 /// Index of the first gauge.
 pub const GAUGE_OFFSET: usize = 256;
+/// Index of the first count of the first policy server or milter.
+pub const HELPER_OFFSET: usize = 288;
+/// Policy servers and milters there is room for.
+pub const HELPERS_MAX: usize = 8;
 /// Index of the first count of the first block list.
 pub const LIST_OFFSET: usize = 320;
 /// Block lists there is room for.
@@ -204,6 +208,20 @@ table! {
     }
 }
 
+table! {
+    /// What is counted of each policy server and milter.
+    HelperCount {
+        /// Questions asked of a policy server or milter.
+        Asked = "helper_asked_total",
+        /// Refusals of a policy server or milter, for good or for now.
+        Refused = "helper_refused_total",
+        /// Questions a policy server or milter has not answered, or not in time, or not in its protocol.
+        Failed = "helper_failed_total",
+        /// Questions a policy server or milter was not asked, because it had failed before.
+        Skipped = "helper_skipped_total",
+    }
+}
+
 /// One shard's page; the writing or the reading end.
 #[derive(Debug)]
 pub struct StatsPage {
@@ -293,6 +311,19 @@ impl StatsPage {
         }
     }
 
+    /// Sets a count of the policy server or milter with this number; one beyond [`HELPERS_MAX`] has no place.
+    pub fn set_helper(&self, helper: usize, count: HelperCount, value: u64) {
+        if let Some(index) = helper_index(helper, count) {
+            self.word(index).store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads a count of a policy server or milter.
+    #[must_use]
+    pub fn helper(&self, helper: usize, count: HelperCount) -> u64 {
+        helper_index(helper, count).map_or(0, |index| self.word(index).load(Ordering::Relaxed))
+    }
+
     /// Reads a count of a block list.
     #[must_use]
     pub fn list(&self, list: usize, count: ListCount) -> u64 {
@@ -343,6 +374,12 @@ impl StatsReader {
         self.0.rule(rule, count)
     }
 
+    /// Reads a count of a policy server or milter.
+    #[must_use]
+    pub fn helper(&self, helper: usize, count: HelperCount) -> u64 {
+        self.0.helper(helper, count)
+    }
+
     /// Reads a count of a block list.
     #[must_use]
     pub fn list(&self, list: usize, count: ListCount) -> u64 {
@@ -354,12 +391,17 @@ fn rule_index(rule: usize, count: RuleCount) -> Option<usize> {
     (rule < RULES_MAX).then_some(RULE_OFFSET + rule * RuleCount::ALL.len() + count as usize)
 }
 
+fn helper_index(helper: usize, count: HelperCount) -> Option<usize> {
+    (helper < HELPERS_MAX).then_some(HELPER_OFFSET + helper * HelperCount::ALL.len() + count as usize)
+}
+
 fn list_index(list: usize, count: ListCount) -> Option<usize> {
     (list < LISTS_MAX).then_some(LIST_OFFSET + list * ListCount::ALL.len() + count as usize)
 }
 
 const _: () = assert!(Counter::ALL.len() <= RULE_OFFSET && RULE_OFFSET + RULES_MAX * RuleCount::ALL.len() <= GAUGE_OFFSET);
-const _: () = assert!(GAUGE_OFFSET + Gauge::ALL.len() <= LIST_OFFSET);
+const _: () = assert!(GAUGE_OFFSET + Gauge::ALL.len() <= HELPER_OFFSET);
+const _: () = assert!(HELPER_OFFSET + HELPERS_MAX * HelperCount::ALL.len() <= LIST_OFFSET);
 const _: () = assert!(LIST_OFFSET + LISTS_MAX * ListCount::ALL.len() <= WORDS);
 
 #[cfg(test)]
@@ -378,6 +420,9 @@ mod tests {
         page.set_list(31, ListCount::Skipped, 9);
         page.set_list(32, ListCount::Asked, 1);
         assert_eq!((reader.list(31, ListCount::Skipped), reader.list(32, ListCount::Asked)), (9, 0));
+        page.set_helper(7, HelperCount::Skipped, 4);
+        page.set_helper(8, HelperCount::Asked, 1);
+        assert_eq!((reader.helper(7, HelperCount::Skipped), reader.helper(8, HelperCount::Asked)), (4, 0));
         page.add_rule(31, RuleCount::Refused);
         page.add_rule(32, RuleCount::Checked);
         assert_eq!((reader.rule(31, RuleCount::Refused), reader.rule(32, RuleCount::Checked)), (1, 0));

@@ -295,6 +295,13 @@ fn print_status(status: &serde_json::Value) {
         println!("{:<36} {}", text(&list["zone"]), counts.join(", "));
     }
     print!("{}", tls::command::summary(&status["tls"]));
+    for helper in status["helpers"].as_array().into_iter().flatten() {
+        let counts = helper.as_object().into_iter().flatten().filter(|(_, value)| value.is_u64());
+        let counts: Vec<String> = counts
+            .map(|(name, value)| format!("{} {value}", name.trim_start_matches("helper_").trim_end_matches("_total")))
+            .collect();
+        println!("{:<36} {}", text(&helper["helper"]), counts.join(", "));
+    }
 }
 
 fn learn_paths(path: &ConfigPath, class: Class, paths: &[PathBuf], json: bool) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! The reference of the configuration, made from the doc comments of the fields.
 
 const DNS: &str = include_str!("../../../edge/transport/src/dns/config.rs");
+const HELPERS: &str = include_str!("../../../edge/policy/src/helpers.rs");
 const ZONES: &str = include_str!("../../../edge/zones/src/config.rs");
 
 /// Each section with the source its fields stand in, and the type's name there.
@@ -20,6 +21,8 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("policy.greylist", include_str!("../../../edge/policy/src/memory/greylist.rs"), "pub struct GreylistConfig "),
     ("policy.reputation", include_str!("../../../edge/policy/src/memory/reputation.rs"), "pub struct ReputationConfig "),
     ("policy.limits", include_str!("../../../edge/policy/src/limits.rs"), "pub struct LimitsConfig "),
+    ("[policy.delegate]", HELPERS, "pub struct DelegateConfig "),
+    ("[policy.milter]", HELPERS, "pub struct MilterConfig "),
     ("policy.spf", include_str!("../../../edge/policy/src/spf.rs"), "pub struct SpfConfig "),
     ("scan", include_str!("../../../scan/daemon/src/config.rs"), "pub struct ScanConfig "),
     ("store", include_str!("../../../store/daemon/src/config.rs"), "pub struct StoreConfig "),
@@ -69,6 +72,8 @@ mod tests {
             "junk_score",
             "probe_interval",
             "softfail_points",
+            "on_failure",
+            "total_ms",
             "rules",
             "line_ends",
             "relay",

@@ -193,6 +193,12 @@ impl<R> Session<R> {
         self.errors
     }
 
+    /// The number of transactions begun, this one included.
+    #[must_use]
+    pub fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
     /// What the client said in EHLO.
     #[must_use]
     pub fn helo(&self) -> &str {

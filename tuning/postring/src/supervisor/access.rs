@@ -18,6 +18,7 @@ pub fn of(config: &Config, plan: &Plan, role: Role) -> Option<Access> {
     // The executor looks there for the cores it may bind to.
     let cores = || PathBuf::from("/sys/devices/system");
     let (read, network) = match role {
+        // Policy servers and milters need nothing: TCP is open to this role, and Landlock (as tested) looks at no unix socket with a path.
         Role::Edge => (dns_folders(config).into_iter().chain([resolver_folder(), cores()]).collect(), true),
         // Tokens are replaced by a new file: the folder is what stays.
         Role::Scan => (vec![data.join(&config.scan.rules), parent(&data.join(&config.scan.tokens))], false),

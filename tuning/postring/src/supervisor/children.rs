@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::plan::Plan;
 use postring_control::stats::StatsReader;
 use postring_control::{
-    Access, Counter, Endpoint, FromChild, Gauge, Launch, ListCount, ListenerSpec, Role, RuleCount, StatsPage, ToChild, User,
-    socket,
+    Access, Counter, Endpoint, FromChild, Gauge, HelperCount, Launch, ListCount, ListenerSpec, Role, RuleCount, StatsPage,
+    ToChild, User, socket,
 };
 use postring_edge::config::EdgeLaunch;
 use postring_policy::Rule;
@@ -451,6 +451,20 @@ impl Children {
         lists.into_iter().flatten().map(|list| list.get("zone").and_then(serde_json::Value::as_str).unwrap_or_default()).collect()
     }
 
+    /// The policy servers and milters, in the order of their counts.
+    fn helper_names(&self) -> Vec<String> {
+        let edge = self.all.iter().find(|(key, _)| key.role == Role::Edge);
+        let named = |kind: &'static str| {
+            let all = edge.and_then(|(_, one)| one.config.pointer(&format!("/policy/{kind}"))?.as_array());
+            all.into_iter().flatten().map(move |one| {
+                let text = |key: &str| one.get(key).and_then(serde_json::Value::as_str);
+                let at = text("at").map(|at| format!(" at {at}")).unwrap_or_default();
+                format!("{kind} {}{at}", text("address").unwrap_or_default())
+            })
+        };
+        named("delegate").chain(named("milter")).collect()
+    }
+
     pub fn status(&self, plan: &Plan) -> serde_json::Value {
         let roles: Vec<serde_json::Value> = self
             .all
@@ -502,8 +516,23 @@ impl Children {
                 counts.into()
             })
             .collect();
+        let helpers: Vec<serde_json::Value> = self
+            .helper_names()
+            .into_iter()
+            .enumerate()
+            .map(|(at, name)| {
+                let mut counts = serde_json::Map::new();
+                counts.insert("helper".to_owned(), name.into());
+                for count in HelperCount::ALL {
+                    let sum: u64 = self.shards().map(|(_, stats)| stats.helper(at, *count)).sum();
+                    counts.insert(count.name().to_owned(), sum.into());
+                }
+                counts.into()
+            })
+            .collect();
         serde_json::json!({
             "dnsbl": lists,
+            "helpers": helpers,
             "rules": rules,
             "ready": self.all_ready(),
             "plan": { "edge": plan.edge, "scan": plan.scan, "store": plan.store, "send": plan.send },
@@ -545,6 +574,13 @@ impl Children {
         let zones = self.dnsbl_zones();
         for count in ListCount::ALL {
             each(count.name(), count.help(), "zone", &zones, &|stats, list| stats.list(list, *count));
+        }
+        let names = self.helper_names();
+        // A path of the administrator's may hold anything.
+        let names: Vec<String> = names.iter().map(|name| name.replace(['"', '\\'], "_")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for count in HelperCount::ALL {
+            each(count.name(), count.help(), "helper", &names, &|stats, helper| stats.helper(helper, *count));
         }
         let rules: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
         for count in RuleCount::ALL {

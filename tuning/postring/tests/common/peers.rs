@@ -66,10 +66,15 @@ impl Peer {
 
     /// Starts it; `conf` is in its folder.
     pub fn up(&mut self, arguments: &[&str]) {
+        let conf = self.path("conf");
+        self.start(&[arguments, &["-c", &conf]].concat());
+    }
+
+    /// Starts it with these arguments alone.
+    pub fn start(&mut self, arguments: &[&str]) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let process = Command::new(find(self.program).unwrap())
             .args(arguments)
-            .args(["-c", &self.path("conf")])
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -1,0 +1,126 @@
+//! A milter and a policy server that others have written: opendkim signs and verifies, postgrey greylists.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+mod common;
+
+use common::peers::{Peer, tool, wanted};
+use common::{Smtp, System};
+use std::net::{SocketAddr, TcpStream};
+
+const BASE: &str =
+    "\n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\nrules_wait_ms = 100\n\n[policy.spf]\ncheck = false\n";
+
+/// Sends a message from a client with this address; the first reply that is no 250, or that to the last dot.
+fn send(system: &System, client: &str, message: &str) -> String {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
+    let mut smtp = Smtp::over(TcpStream::from(socket)).unwrap();
+    for command in ["EHLO client.example", "MAIL FROM:<a@far.example>", "RCPT TO:<alice@test.example>"] {
+        let reply = smtp.say(command).unwrap();
+        if !reply.starts_with("250") {
+            return reply.trim_end().to_owned();
+        }
+    }
+    assert!(smtp.say("DATA").unwrap().starts_with("354"));
+    smtp.write(&common::wire(message.as_bytes())).unwrap();
+    smtp.reply().unwrap().trim_end().to_owned()
+}
+
+/// The newest delivered message that holds a text.
+fn delivered(system: &System, text: &str) -> String {
+    let mut found = String::new();
+    system.wait("the file", || {
+        let mut texts = system.inbox("alice").into_iter().map(|file| std::fs::read_to_string(file).unwrap());
+        found = texts.rfind(|one| one.contains(text)).unwrap_or_default();
+        !found.is_empty()
+    });
+    found
+}
+
+#[test]
+fn opendkim_signs_and_verifies() {
+    if !wanted(&["opendkim", "opendkim-genkey"]) {
+        return;
+    }
+    let mut system = System::init();
+    let mut peer = Peer::new("opendkim");
+    let folder = peer.folder.path().to_str().unwrap().to_owned();
+    let (made, said) = tool("opendkim-genkey", &["-b", "2048", "-d", "far.example", "-s", "s1", "-D", &folder], "");
+    assert!(made, "{said}");
+    // A zone file's record is as good as one of ours; opendkim wants it in a line.
+    let record = std::fs::read_to_string(peer.path("s1.txt")).unwrap();
+    let key: String = record.split('"').skip(1).step_by(2).collect();
+    peer.write("keys", &format!("s1._domainkey.far.example {key}\n"));
+    let socket = peer.path("socket");
+    peer.write(
+        "conf",
+        &format!(
+            "Socket local:{socket}\nUMask 000\nBackground no\nSyslog no\nMode sv\nDomain far.example\nSelector s1\nKeyFile {folder}/s1.private\n\
+             RequireSafeKeys no\nInternalHosts {folder}/internal\nTestDNSData {folder}/keys\nAuthservID milter.example\nAlwaysAddARHeader yes\n\
+             Canonicalization relaxed/simple\n"
+        ),
+    );
+    peer.write("internal", "127.0.66.1\n");
+    peer.start(&["-f", "-x", &peer.path("conf")]);
+    peer.wait("its socket", || std::path::Path::new(&socket).exists());
+
+    let zone = format!("$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\nns A 127.0.0.1\n{record}");
+    std::fs::write(system.folder.path().join("p/dns/far.zone"), zone).unwrap();
+    system.append_config(&format!(
+        "\n[[dns.zone]]\nname = \"far.example\"\nfile = \"dns/far.zone\"\n{BASE}\n[[policy.milter]]\naddress = \"unix:{socket}\"\non_failure = \"defer\"\n"
+    ));
+    system.append_config(common::RULES_DRY);
+    system.up();
+
+    // From a client of its own it signs; what it signed is what we deliver.
+    let message = "From: a@far.example\nTo: alice@test.example\nSubject: a folded\n subject\nDate: Sat, 28 Nov 2026 12:00:00 +0000\n\nsigned\n\n.dot\n";
+    let reply = send(&system, "127.0.66.1", message);
+    assert!(reply.starts_with("250"), "{reply}\n{}", peer.log());
+    let text = delivered(&system, "signed");
+    assert!(text.contains("DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=far.example; s=s1;"), "{text}");
+    let file = system.inbox("alice").into_iter().find(|file| std::fs::read_to_string(file).unwrap().contains("signed")).unwrap();
+    let server = format!("127.0.0.1:{}", system.base + 53);
+    let verified = system.run(&["auth", "dkim", "--resolver", &server, file.to_str().unwrap()]);
+    assert!(verified.contains("dkim=pass header.d=far.example"), "{verified}");
+
+    // Signed mail from elsewhere it verifies, over the same connection; what was changed on the way it finds out, as we do.
+    let signed = text.split_once("DKIM-Signature").map(|(_, rest)| format!("DKIM-Signature{rest}")).unwrap();
+    for (message, result) in [(signed.clone(), "pass"), (signed.replace("\nsigned", "\nforged"), "fail")] {
+        let reply = send(&system, "127.0.66.2", &message);
+        assert!(reply.starts_with("250"), "{reply}\n{}", peer.log());
+        let word = if result == "pass" { "dkim=pass (2048-bit key" } else { "dkim=fail" };
+        let text = delivered(&system, &format!("milter.example;\n\t{word}"));
+        assert!(text.contains(&format!("Authentication-Results: mx.test.example;\n\tdkim={result}")), "{text}");
+    }
+    let status = system.status().unwrap();
+    assert_eq!(
+        (status["helpers"][0]["helper_asked_total"].as_u64(), status["helpers"][0]["helper_failed_total"].as_u64()),
+        (Some(3), Some(0))
+    );
+}
+
+#[test]
+fn postgrey_lets_in_who_comes_again() {
+    if !wanted(&["postgrey", "id"]) {
+        return;
+    }
+    let mut system = System::init();
+    let mut peer = Peer::new("postgrey");
+    let name = |what: &str| tool("id", &[what, "-n"], "").1.trim().to_owned();
+    let (user, group) = (format!("--user={}", name("-u")), format!("--group={}", name("-g")));
+    let (database, address) = (format!("--dbdir={}", peer.folder.path().display()), format!("--inet={}", peer.address));
+    peer.start(&[&address, &database, &user, &group, "--delay=1", "--auto-whitelist-clients=0"]);
+    let listens = peer.address;
+    peer.wait("its port", || TcpStream::connect(listens).is_ok());
+    system.append_config(&format!("{BASE}\n[[policy.delegate]]\naddress = \"{}\"\non_failure = \"defer\"\n", peer.address));
+    system.append_config(common::RULES_DRY);
+    system.up();
+    let message = "Subject: x\n\npatient\n";
+    let reply = send(&system, "127.0.66.1", message);
+    assert!(reply.starts_with("450 4.2.0 Greylisted"), "{reply}");
+    system.wait("postgrey to let it in", || send(&system, "127.0.66.1", message).starts_with("250"));
+    let text = delivered(&system, "patient");
+    assert!(text.contains("X-Greylist: delayed ") && text.contains("by postgrey-"), "{text}");
+}
