@@ -5,7 +5,7 @@
 mod common;
 
 use common::{System, postring};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -192,10 +192,7 @@ fn what_is_not_listed_is_kept_once_for_all_shards() {
     assert_eq!(stats(&system)["negative_bytes"], 8000);
     // Its port decides which shard has it.
     let greet = || {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&"127.0.66.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
-        let mut smtp = common::Smtp::over(socket.into()).unwrap();
+        let mut smtp = system.smtp_from("127.0.66.1");
         // Of these no other check asks.
         smtp.say("EHLO [127.0.66.1]").unwrap();
         smtp.say("MAIL FROM:<>").unwrap();

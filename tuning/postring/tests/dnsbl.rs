@@ -5,18 +5,14 @@
 mod common;
 
 use common::{Smtp, System};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 const MESSAGE: &[u8] = b"From: <a@far.example>\nTo: <alice@test.example>\nSubject: x\n\nx\n";
 
 /// A session of a client with this address.
 fn client(system: &System, from: &str) -> Smtp {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&format!("{from}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
-    let stream: TcpStream = socket.into();
-    let mut smtp = Smtp::over(stream).unwrap();
+    let mut smtp = system.smtp_from(from);
     smtp.say("EHLO client.example").unwrap();
     smtp.say("MAIL FROM:<a@far.example>").unwrap();
     smtp

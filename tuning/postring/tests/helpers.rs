@@ -144,18 +144,6 @@ fn send(system: &System, from: &str, message: &str) -> String {
     smtp.reply().unwrap().trim_end().to_owned()
 }
 
-/// The delivered message that holds a text.
-fn delivered(system: &System, folder: &str, text: &str) -> String {
-    let mut found = String::new();
-    let folder = system.maildir("alice").join(folder);
-    system.wait("the file", || {
-        let texts = common::files(&folder).into_iter().map(|file| std::fs::read_to_string(file).unwrap());
-        found = texts.filter(|one| one.contains(text)).last().unwrap_or_default();
-        !found.is_empty()
-    });
-    found
-}
-
 /// Counts of one of them: asked, refused, failed, skipped.
 fn counts(system: &System, number: usize) -> [u64; 4] {
     let status = system.status().unwrap();
@@ -207,7 +195,7 @@ fn policy_servers_are_asked_and_obeyed() {
     assert!(send(&system, "held@far.example", message).starts_with("250"));
     assert!(send(&system, "held@far.example", message).starts_with("250"));
     assert!(send(&system, "marked@far.example", "X-Second: no\nSubject: x\n\nmarked\n").starts_with("250"));
-    let text = delivered(&system, "new", "marked");
+    let text = system.delivered("new", "marked");
     let fields = "X-Second: yes\nX-Greylist: delayed 300 s\nX-Second: no\nSubject: x\n\nmarked\n";
     assert_eq!(String::from_utf8_lossy(behind_trace(text.as_bytes())), fields);
     assert_eq!(system.log().matches("the action HOLD is not done here; taken as DUNNO").count(), 1);
@@ -338,7 +326,7 @@ fn milters_see_and_change_a_message() {
     let header = "Authentication-Results: mx.test.example; forged=pass\nX-Old: 1\nX-Old: 2\n more\nSubject: large\n";
     let reply = send(&system, "a@far.example", &format!("{header}\n{body}"));
     assert!(reply.starts_with("250"), "{reply}");
-    let text = delivered(&system, "new", "X-Checked");
+    let text = system.delivered("new", "X-Checked");
     let expected = "Authentication-Results: mx.test.example; x=pass\nX-Old: 1\nSubject: changed\nX-Checked: yes\n\tof course\n\n";
     assert_eq!(String::from_utf8_lossy(behind_trace(text.as_bytes())), format!("{expected}{body}"));
     assert!(!text.contains("forged"));
@@ -373,16 +361,16 @@ fn milters_see_and_change_a_message() {
     assert!(send(&system, "discarded@far.example", "Subject: x\n\nx\n").starts_with("550 5.7.1"));
     assert!(send(&system, "deferred@far.example", "Subject: x\n\nx\n").starts_with("451 4.7.1"));
     assert!(send(&system, "friend@far.example", "Subject: x\n\nfriendly\n").starts_with("250"));
-    assert!(!delivered(&system, "new", "friendly").contains("X-Checked"));
+    assert!(!system.delivered("new", "friendly").contains("X-Checked"));
     assert_eq!(counts(&system, 0), [5, 3, 0, 0]);
     // A connection is kept where the end of the message was answered with "go on".
     assert_eq!((first.lock().unwrap().connections, second.lock().unwrap().connections), (4, 1));
 
     // One that goes away in the middle is a failure; the message is taken without it, and the next over a new connection.
     assert!(send(&system, "a@far.example", "X-Break: 1\nSubject: x\n\nbroken\n").starts_with("250"));
-    assert!(delivered(&system, "new", "broken").contains("Subject: x\n"));
+    assert!(system.delivered("new", "broken").contains("Subject: x\n"));
     assert!(send(&system, "a@far.example", "Subject: x\n\nwhole\n").starts_with("250"));
-    assert!(delivered(&system, "new", "whole").contains("Subject: changed\n"));
+    assert!(system.delivered("new", "whole").contains("Subject: changed\n"));
     assert_eq!(counts(&system, 0), [7, 3, 1, 0]);
 }
 
@@ -404,7 +392,7 @@ fn milters_of_other_services() {
     for _ in 0..2 {
         assert!(send(&system, "a@far.example", "Subject: x\n\naside\n").starts_with("250"));
     }
-    assert!(delivered(&system, ".Junk/new", "aside").contains("X-Aside: yes\n"));
+    assert!(system.delivered(".Junk/new", "aside").contains("X-Aside: yes\n"));
 
     let mut lmtp = Smtp::over(TcpStream::connect(("127.0.0.1", system.base + 24)).unwrap()).unwrap();
     for command in ["LHLO client.example", "MAIL FROM:<>", "RCPT TO:<alice@test.example>", "DATA"] {
@@ -412,7 +400,7 @@ fn milters_of_other_services() {
     }
     lmtp.write(b"Subject: x\r\n\r\nby LMTP\r\n.\r\n").unwrap();
     assert!(lmtp.reply().unwrap().starts_with("250"));
-    assert!(delivered(&system, ".Junk/new", "by LMTP").contains("X-Aside: yes\n"));
+    assert!(system.delivered(".Junk/new", "by LMTP").contains("X-Aside: yes\n"));
     assert_eq!(counts(&system, 0), [3, 0, 0, 0]);
     assert_eq!(all.lock().unwrap().connections, 3);
 }

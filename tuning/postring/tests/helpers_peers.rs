@@ -4,19 +4,16 @@
 
 mod common;
 
+use common::System;
 use common::peers::{Peer, tool, wanted};
-use common::{Smtp, System};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 const BASE: &str =
     "\n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\nrules_wait_ms = 100\n\n[policy.spf]\ncheck = false\n";
 
 /// Sends a message from a client with this address; the first reply that is no 250, or that to the last dot.
 fn send(system: &System, client: &str, message: &str) -> String {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
-    let mut smtp = Smtp::over(TcpStream::from(socket)).unwrap();
+    let mut smtp = system.smtp_from(client);
     for command in ["EHLO client.example", "MAIL FROM:<a@far.example>", "RCPT TO:<alice@test.example>"] {
         let reply = smtp.say(command).unwrap();
         if !reply.starts_with("250") {
@@ -26,17 +23,6 @@ fn send(system: &System, client: &str, message: &str) -> String {
     assert!(smtp.say("DATA").unwrap().starts_with("354"));
     smtp.write(&common::wire(message.as_bytes())).unwrap();
     smtp.reply().unwrap().trim_end().to_owned()
-}
-
-/// The newest delivered message that holds a text.
-fn delivered(system: &System, text: &str) -> String {
-    let mut found = String::new();
-    system.wait("the file", || {
-        let mut texts = system.inbox("alice").into_iter().map(|file| std::fs::read_to_string(file).unwrap());
-        found = texts.rfind(|one| one.contains(text)).unwrap_or_default();
-        !found.is_empty()
-    });
-    found
 }
 
 #[test]
@@ -78,7 +64,7 @@ fn opendkim_signs_and_verifies() {
     let message = "From: a@far.example\nTo: alice@test.example\nSubject: a folded\n subject\nDate: Sat, 28 Nov 2026 12:00:00 +0000\n\nsigned\n\n.dot\n";
     let reply = send(&system, "127.0.66.1", message);
     assert!(reply.starts_with("250"), "{reply}\n{}", peer.log());
-    let text = delivered(&system, "signed");
+    let text = system.delivered("new", "signed");
     assert!(text.contains("DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=far.example; s=s1;"), "{text}");
     let file = system.inbox("alice").into_iter().find(|file| std::fs::read_to_string(file).unwrap().contains("signed")).unwrap();
     let server = format!("127.0.0.1:{}", system.base + 53);
@@ -91,7 +77,7 @@ fn opendkim_signs_and_verifies() {
         let reply = send(&system, "127.0.66.2", &message);
         assert!(reply.starts_with("250"), "{reply}\n{}", peer.log());
         let word = if result == "pass" { "dkim=pass (2048-bit key" } else { "dkim=fail" };
-        let text = delivered(&system, &format!("milter.example;\n\t{word}"));
+        let text = system.delivered("new", &format!("milter.example;\n\t{word}"));
         assert!(text.contains(&format!("Authentication-Results: mx.test.example;\n\tdkim={result}")), "{text}");
     }
     let status = system.status().unwrap();
@@ -121,6 +107,6 @@ fn postgrey_lets_in_who_comes_again() {
     let reply = send(&system, "127.0.66.1", message);
     assert!(reply.starts_with("450 4.2.0 Greylisted"), "{reply}");
     system.wait("postgrey to let it in", || send(&system, "127.0.66.1", message).starts_with("250"));
-    let text = delivered(&system, "patient");
+    let text = system.delivered("new", "patient");
     assert!(text.contains("X-Greylist: delayed ") && text.contains("by postgrey-"), "{text}");
 }

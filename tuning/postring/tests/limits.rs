@@ -5,14 +5,6 @@
 mod common;
 
 use common::{Smtp, System};
-use std::net::{SocketAddr, TcpStream};
-
-fn connect(system: &System, client: &str) -> Smtp {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
-    Smtp::over(TcpStream::from(socket)).unwrap()
-}
 
 #[test]
 fn recipients_of_a_domain_have_a_rate() {
@@ -38,11 +30,11 @@ fn a_shard_with_many_clients_hurries_them() {
     system.append_config("\n[edge]\nconnections_max = 10\n\n[policy.limits]\nstress_percent = 50\n");
     system.up();
     let greeted = |smtp: &mut Smtp| smtp.say("EHLO client.example").unwrap();
-    let mut clients: Vec<Smtp> = (0..5).map(|_| connect(&system, "127.0.0.1")).collect();
+    let mut clients: Vec<Smtp> = (0..5).map(|_| system.smtp_from("127.0.0.1")).collect();
     clients.iter_mut().for_each(|client| assert!(greeted(client).starts_with("250")));
     system.wait("the stress", || system.status().unwrap()["counters"]["stressed"] == 1);
     // Three errors are enough now; before, twenty were taken.
-    let mut late = connect(&system, "127.0.0.1");
+    let mut late = system.smtp_from("127.0.0.1");
     let replies: Vec<String> = (0..4).map(|_| late.say("WHAT").unwrap()).collect();
     assert!(replies[2].starts_with("500") && replies[3].starts_with("421"), "{replies:?}");
     drop(late);
@@ -60,9 +52,9 @@ fn clients_have_a_rate_and_errors_take_time() {
          \n[policy.limits]\nconnections_per_address = \"2/day\"\nconnections_per_network = \"5/day\"\ntarpit_errors = 1\ntarpit_ms = 10\n",
     );
     system.up();
-    let greeting = |client: &str| connect(&system, client).greeting;
+    let greeting = |client: &str| system.smtp_from(client).greeting;
     assert!(greeting("127.0.66.1").starts_with("220"));
-    let mut second = connect(&system, "127.0.66.1");
+    let mut second = system.smtp_from("127.0.66.1");
     assert_eq!(greeting("127.0.66.1").trim_end(), "421 4.7.0 You connect too often, try again later");
     // Others of the network may until it has had enough; one of our own always.
     for client in ["127.0.66.2", "127.0.66.3"] {

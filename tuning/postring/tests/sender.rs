@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Smtp, System};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 
 const SIGNED: &str = include_str!("../../../edge/auth/tests/dkim/rfc8463-a.eml");
 
@@ -15,21 +15,13 @@ const ZONE: &str = "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\n TXT \"v=spf1 ip4
     test._domainkey TXT \"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB\"\n\
     slow._domainkey CNAME key.slow.example.\n";
 
-/// A connection to port 25 from this address.
-fn connect(system: &System, client: &str) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
-    TcpStream::from(socket)
-}
-
 /// Sends a message in pieces of so many octets from a client with this address; the reply to the last dot.
 fn send(system: &System, client: &str, message: &str, piece: usize) -> String {
     send_as(system, client, "joe@football.example.com", message, piece)
 }
 
 fn send_as(system: &System, client: &str, from: &str, message: &str, piece: usize) -> String {
-    let mut smtp = Smtp::over(connect(system, client)).unwrap();
+    let mut smtp = system.smtp_from(client);
     smtp.say("EHLO mail.football.example.com").unwrap();
     smtp.say(&format!("MAIL FROM:<{from}>")).unwrap();
     assert!(smtp.say("RCPT TO:<alice@test.example>").unwrap().starts_with("250"));
@@ -41,16 +33,6 @@ fn send_as(system: &System, client: &str, from: &str, message: &str, piece: usiz
 /// Without the folding.
 fn unfolded(text: &str) -> String {
     text.replace("\n\t", " ")
-}
-
-/// The message with this word in its body, once it is in the mailbox.
-fn delivered(system: &System, word: &str) -> String {
-    let find = || {
-        let texts = system.inbox("alice").into_iter().map(|path| std::fs::read_to_string(path).unwrap());
-        texts.into_iter().find(|text| text.contains(word))
-    };
-    system.wait("the file", || find().is_some());
-    find().unwrap()
 }
 
 #[test]
@@ -72,7 +54,7 @@ fn signatures_are_verified_and_forged_results_are_gone() {
     // Good, in one piece and octet by octet.
     for (piece, word) in [(usize::MAX, "hungry"), (1, "hungry yet?")] {
         assert!(send(&system, "127.0.66.1", SIGNED, piece).starts_with("250"), "{word}");
-        let text = delivered(&system, word);
+        let text = system.delivered("new", word);
         let field = text.split_once("Authentication-Results: ").unwrap().1.split_once("\nReceived-SPF: pass").unwrap().0;
         let lines: Vec<&str> = field.lines().map(str::trim).collect();
         assert_eq!(lines[0], format!("{host};"));
@@ -83,13 +65,13 @@ fn signatures_are_verified_and_forged_results_are_gone() {
 
     let changed = SIGNED.replace("hungry", "angry");
     assert!(send(&system, "127.0.66.1", &changed, 100).starts_with("250"));
-    let text = unfolded(&delivered(&system, "angry"));
+    let text = unfolded(&system.delivered("new", "angry"));
     assert_eq!(text.matches("dkim=fail reason=\"the body was changed\"").count(), 2, "{text}");
 
     // A key that does not come in time, and one that is not there.
     let slow = SIGNED.replace("s=test;", "s=slow;").replace("s=brisbane;", "s=none;").replace("hungry", "sleepy");
     assert!(send(&system, "127.0.66.1", &slow, 4000).starts_with("250"));
-    let text = unfolded(&delivered(&system, "sleepy"));
+    let text = unfolded(&system.delivered("new", "sleepy"));
     assert!(
         text.contains("dkim=temperror") && text.contains("dkim=permerror reason=\"there is no key at the selector\""),
         "{text}"
@@ -102,7 +84,7 @@ fn signatures_are_verified_and_forged_results_are_gone() {
     );
     let reply = send(&system, "127.0.77.1", &forged, 10);
     assert!(reply.starts_with("250"), "{reply}");
-    let text = delivered(&system, "plain");
+    let text = system.delivered("new", "plain");
     let (ours, theirs) = text.split_once("X-One: 1\n").unwrap();
     assert!(ours.contains(&format!("Authentication-Results: {host};\n\tspf=fail")) && ours.contains("\n\tdkim=none"), "{text}");
     assert_eq!(ours.matches("Return-Path: ").count(), 1);
@@ -110,7 +92,7 @@ fn signatures_are_verified_and_forged_results_are_gone() {
 
     // A network of our own is believed.
     assert!(send(&system, "127.0.0.9", &forged.replace("plain", "inside"), 1000).starts_with("250"));
-    let text = delivered(&system, "inside");
+    let text = system.delivered("new", "inside");
     assert!(text.contains("dmarc=pass") && text.contains("X-Spam-Flag: NO") && !text.contains("forged@a.example"), "{text}");
 
     system.wait("the counts", || {
@@ -143,7 +125,7 @@ fn rules_about_client_and_sender() {
 
     // The replies to RCPT of a mailbox and of the postmaster.
     let asked = |client: &str, helo: &str, from: &str| {
-        let mut smtp = Smtp::over(connect(&system, client)).unwrap();
+        let mut smtp = system.smtp_from(client);
         smtp.say(&format!("EHLO {helo}")).unwrap();
         smtp.say(&format!("MAIL FROM:<{from}>")).unwrap();
         let replies = ["alice", "postmaster"].map(|to| smtp.say(&format!("RCPT TO:<{to}@test.example>")).unwrap());
@@ -191,7 +173,7 @@ fn rules_about_client_and_sender() {
     assert!(text.contains("RCPT is answered: 550 5.7.1, the domain is not hosted here\n"), "{text}");
 
     // Whoever speaks first is heard, and refused.
-    let mut hasty = connect(&system, "127.0.66.1");
+    let mut hasty = system.stream_from("127.0.66.1");
     std::io::Write::write_all(&mut hasty, b"EHLO mail.far.example\r\n").unwrap();
     let mut hasty = Smtp::over(hasty).unwrap();
     assert!(hasty.reply().unwrap().starts_with("250-"));
@@ -202,13 +184,13 @@ fn rules_about_client_and_sender() {
     );
 
     // Points of a rule are points of the message.
-    let mut smtp = Smtp::over(connect(&system, "127.0.66.2")).unwrap();
+    let mut smtp = system.smtp_from("127.0.66.2");
     for command in ["EHLO mail.far.example", "MAIL FROM:<a@both.far.example>", "RCPT TO:<alice@test.example>", "DATA"] {
         smtp.say(command).unwrap();
     }
     smtp.write(b"Subject: x\r\n\r\nmarked\r\n.\r\n").unwrap();
     assert!(smtp.reply().unwrap().starts_with("250"));
-    let text = delivered(&system, "marked");
+    let text = system.delivered("new", "marked");
     assert!(text.contains("REVERSE_NAME_UNCONFIRMED(5.50)"), "{text}");
 
     let status = system.status().unwrap();
@@ -257,7 +239,7 @@ fn domains_say_what_is_done_in_their_name() {
 
     // The envelope's domain may be below the author's or above.
     assert!(from("127.0.66.1", "a@strict.example", "authentic").starts_with("250"));
-    let text = unfolded(&delivered(&system, "authentic"));
+    let text = unfolded(&system.delivered("new", "authentic"));
     assert!(text.contains("dmarc=pass (p=reject dis=none) header.from=strict.example"), "{text}");
     for (client, author) in [("127.0.66.2", "a@strict.example"), ("127.0.66.2", "b <\"x@y\"@sub.strict.example>")] {
         let domain = author.trim_end_matches('>').rsplit_once('@').unwrap().1;
@@ -266,9 +248,9 @@ fn domains_say_what_is_done_in_their_name() {
         assert_eq!(from(client, author, "refused"), reply);
     }
     assert!(from("127.0.66.1", "a@watching.example", "watched").starts_with("250"));
-    assert!(unfolded(&delivered(&system, "watched")).contains("dmarc=fail (p=none dis=none)"));
+    assert!(unfolded(&system.delivered("new", "watched")).contains("dmarc=fail (p=none dis=none)"));
     assert!(from("127.0.66.1", "a@strict.example, b@watching.example", "two").starts_with("250"));
-    let text = unfolded(&delivered(&system, "two"));
+    let text = unfolded(&system.delivered("new", "two"));
     assert!(text.contains("dmarc=permerror reason=\"the From field has addresses of several domains\""), "{text}");
 
     // Into the Junk folder, though it is clean.
@@ -281,7 +263,7 @@ fn domains_say_what_is_done_in_their_name() {
     // The same mailing list's mail, its sealers trusted, and changed by another since.
     let sealed = include_str!("../../../edge/auth/tests/arc/list.eml");
     assert!(send_as(&system, "127.0.66.9", "list@list.example", sealed, 100).starts_with("250"));
-    let text = unfolded(&delivered(&system, "Chains"));
+    let text = unfolded(&system.delivered("new", "Chains"));
     assert!(text.contains("dmarc=fail (p=reject dis=reject)") && text.contains("arc=pass"), "{text}");
     let changed = sealed.replace("First line", "Worst line");
     assert!(
@@ -316,7 +298,7 @@ fn who_is_not_known_tries_again() {
     system.append_config(&config(5));
     system.up();
     let sent = |system: &System, client: &str, helo: &str, from: &str| {
-        let mut smtp = Smtp::over(connect(system, client)).unwrap();
+        let mut smtp = system.smtp_from(client);
         for command in [&format!("EHLO {helo}"), &format!("MAIL FROM:<{from}>"), "RCPT TO:<alice@test.example>", "DATA"] {
             smtp.say(command).unwrap();
         }

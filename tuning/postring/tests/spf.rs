@@ -4,17 +4,14 @@
 
 mod common;
 
-use common::{Smtp, System};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use common::System;
+use std::net::UdpSocket;
 
 const MESSAGE: &[u8] = b"From: <a@far.example>\nTo: <alice@test.example>\nSubject: x\n\nx\n";
 
 /// Sends a message from a client with this address; the reply to the last dot.
 fn send(system: &System, client: &str, helo: &str, from: &str) -> String {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], system.base + 25)).into()).unwrap();
-    let mut smtp = Smtp::over(TcpStream::from(socket)).unwrap();
+    let mut smtp = system.smtp_from(client);
     smtp.say(&format!("EHLO {helo}")).unwrap();
     smtp.say(&format!("MAIL FROM:<{from}>")).unwrap();
     assert!(smtp.say("RCPT TO:<alice@test.example>").unwrap().starts_with("250"));

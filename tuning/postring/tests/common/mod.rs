@@ -200,6 +200,31 @@ impl System {
         let _ = self.process.take().unwrap().wait();
     }
 
+    /// A connection to port 25 from this address.
+    pub fn stream_from(&self, client: &str) -> TcpStream {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&format!("{client}:0").parse::<SocketAddr>().unwrap().into()).unwrap();
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], self.base + 25)).into()).unwrap();
+        TcpStream::from(socket)
+    }
+
+    /// The same, greeted.
+    pub fn smtp_from(&self, client: &str) -> Smtp {
+        Smtp::over(self.stream_from(client)).unwrap()
+    }
+
+    /// Alice's newest message with this text, below her Maildir, once it is there.
+    pub fn delivered(&self, folder: &str, text: &str) -> String {
+        let mut found = None;
+        let folder = self.maildir("alice").join(folder);
+        self.wait("the file", || {
+            let mut texts = files(&folder).into_iter().map(|file| std::fs::read_to_string(file).unwrap());
+            found = texts.rfind(|one| one.contains(text));
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
     pub fn smtp(&self) -> Smtp {
         Smtp::connect(self.base + 25).unwrap()
     }
