@@ -10,7 +10,7 @@ use postring_edge::config::TlsLaunch;
 use postring_mail::date;
 use postring_transport::tls::names::covers;
 use postring_transport::tls::{CertificatesOf, Material};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -82,9 +82,11 @@ impl Certificates {
         let (Some(certificate), Some(key)) = (&settings.certificate, &settings.key) else { return Ok((None, said)) };
         let own = (certificate, key, Vec::new());
         let others = settings.name.iter().map(|of| (&of.certificate, &of.key, of.names.clone()));
+        let before = before.map(Self::by_files);
         let mut entries = Vec::new();
         for (certificate, key, names) in std::iter::once(own).chain(others) {
-            let in_force = before.and_then(|before| before.of_files(certificate, key)).cloned();
+            let in_force = before.as_ref().and_then(|before| before.get(&(certificate.as_path(), key.as_path())));
+            let in_force = in_force.map(|in_force| Certificate::clone(in_force));
             let mut entry = Entry::of(certificate, key, names);
             // Before they are read: what changes meanwhile is seen.
             entry.stamp = Stamp::of(certificate, key);
@@ -109,8 +111,10 @@ impl Certificates {
         Ok((Some(all), said))
     }
 
-    fn of_files(&self, certificate: &Path, key: &Path) -> Option<&Certificate> {
-        self.entries.iter().find(|entry| entry.certificate == certificate && entry.key == key)?.in_force.as_ref()
+    /// What is in force, by its two files.
+    fn by_files(&self) -> HashMap<(&Path, &Path), &Certificate> {
+        let good = self.entries.iter().filter_map(|entry| Some((entry, entry.in_force.as_ref()?)));
+        good.map(|(entry, in_force)| ((entry.certificate.as_path(), entry.key.as_path()), in_force)).collect()
     }
 
     /// Looks at the files of some of them. True: the edge must hear of it.
@@ -355,6 +359,12 @@ pub fn check(settings: &Tls, hostname: &str, now: i64) -> (Vec<String>, Vec<Stri
                 let place = certificate.display();
                 if at == 0 && !read.names.iter().any(|pattern| covers(pattern, hostname)) {
                     notes.push(format!("tls: {place}: the certificate does not have this host's name, {hostname}"));
+                }
+                if read.is_alone {
+                    notes.push(format!(
+                        "tls: {place}: the certificate of the authority that signed it is missing: programs that look will not believe it; \
+                         give the whole chain (certbot: fullchain.pem)"
+                    ));
                 }
                 let (mut entry, expired) = (Entry::of(certificate, key, names), read.invalid(now).is_some());
                 entry.in_force = Some(read);
