@@ -120,11 +120,11 @@ impl Certificates {
     /// Looks at the files of some of them. True: the edge must hear of it.
     pub fn look(&mut self, now: i64) -> (bool, Vec<Said>) {
         let (mut changed, mut said) = (false, Vec::new());
-        let count = self.entries.len();
+        let (count, host) = (self.entries.len(), self.host());
         for _ in 0..count.min(LOOKS_MAX) {
             self.next = (self.next + 1) % count;
             let Some(entry) = self.entries.get_mut(self.next) else { continue };
-            changed |= entry.look(now, &mut said);
+            changed |= entry.look(self.next == host, now, &mut said);
         }
         (changed, said)
     }
@@ -166,17 +166,17 @@ impl Certificates {
         Some(TlsLaunch { material: self.material()?, tlsa, tlsa_changed })
     }
 
-    /// What clients get that ask for the host's own name.
-    fn of_host(&self) -> Option<&Entry> {
-        let named = |entry: &&Entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
-        self.entries.iter().find(named).or(self.entries.first())
+    /// Which one clients get that ask for the host's own name.
+    fn host(&self) -> usize {
+        let named = |entry: &Entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
+        self.entries.iter().position(named).unwrap_or(0)
     }
 
     /// RDATA of the TLSA records of this host: of the key in force, and of the next; and when one of their files was changed last.
     //= RFC 7672 section 3.1
     //# In summary, we RECOMMEND the use of "DANE-EE(3) SPKI(1) SHA2-256(1)",
     pub fn tlsa(&self) -> (Vec<String>, u64) {
-        let Some(entry) = self.of_host() else { return (Vec::new(), 0) };
+        let Some(entry) = self.entries.get(self.host()) else { return (Vec::new(), 0) };
         let mut keys: Vec<[u8; 32]> = entry.in_force.iter().map(|in_force| in_force.key_sha256).collect();
         keys.extend(self.next_key.filter(|next| !keys.contains(next)));
         let files = [Some(&entry.certificate), Some(&entry.key), self.settings.next_key.as_ref()];
@@ -243,7 +243,7 @@ impl Entry {
         }
     }
 
-    fn look(&mut self, now: i64, said: &mut Vec<Said>) -> bool {
+    fn look(&mut self, is_host: bool, now: i64, said: &mut Vec<Said>) -> bool {
         let today = now.div_euclid(DAY_SECONDS);
         if self.day != today {
             self.day = today;
@@ -270,7 +270,7 @@ impl Entry {
                 if self.in_force.as_ref() == Some(&taken) {
                     return false;
                 }
-                let other_key = self.in_force.as_ref().is_some_and(|in_force| in_force.key_sha256 != taken.key_sha256);
+                let other_key = is_host && self.in_force.as_ref().is_some_and(|in_force| in_force.key_sha256 != taken.key_sha256);
                 said.push(Said::Info(format!(
                     "tls: {}: in force for new connections, valid until {}{}",
                     self.certificate.display(),
