@@ -118,7 +118,7 @@ fn configuration(hostname: &str, domain: &str, base: Option<u16>) -> String {
         "# Postring. `postring check --config FILE` judges this file; `postring reference` prints every key with its default and meaning.\n\n\
          [server]\nhostname = \"{hostname}\"\ndata = \"data\"\n\n\
          [listen]\nsmtp = {}\nsubmission = {}\nsubmissions = {}\nlmtp = {}\ndns = {}\nhttp = {}\n\n\
-         [tls]\n# Self-signed by `postring init`; put your own in its place.\ncertificate = \"tls/certificate.pem\"\nkey = \"tls/key.pem\"\n\n\
+         [tls]\n# Self-signed by `postring init`; put your own in its place, it is taken within seconds. Other names: [[tls.name]].\ncertificate = \"tls/certificate.pem\"\nkey = \"tls/key.pem\"\n\n\
          # Served on the dns port; `postring reload` reads the files again.\n\
          [[dns.zone]]\nname = \"{domain}\"\nfile = \"dns/{domain}.zone\"\n\n\
          # Clients whose address is in this list are refused at connect.\n\

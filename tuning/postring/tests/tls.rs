@@ -292,6 +292,9 @@ fn the_zone_of_a_domain_has_the_records_of_this_hosts_keys() {
 
     // The next key is published, the certificate changed, the old key gone: the serial grows, or secondaries would not see it.
     let serial = common::dns::serial(system.dns(), "second.example").unwrap();
+    // It counts seconds: what is changed in the same one as the domain is no later change.
+    let seconds = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    system.wait("the next second", || seconds() > serial.into());
     let next = pair(&["mx.second.example"]);
     std::fs::write(file(&system, "next-key.pem"), &next.1).unwrap();
     std::fs::write(system.config(), text.replace("[tls]\n", "[tls]\nnext_key = \"tls/next-key.pem\"\n")).unwrap();

@@ -22,6 +22,8 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// The first and the last second it is valid in, since 1970.
     pub valid: (i64, i64),
+    /// Somebody else has signed it, and the chain ends with it.
+    pub is_alone: bool,
     /// Of its SubjectPublicKeyInfo: what a TLSA record 3 1 1 holds (RFC 6698 section 2.1).
     pub key_sha256: [u8; 32],
 }
@@ -59,6 +61,7 @@ impl Certificate {
         Ok(Self {
             names,
             valid: (validity.not_before.timestamp(), validity.not_after.timestamp()),
+            is_alone: certified.cert.len() == 1 && parsed.issuer() != parsed.subject(),
             key_sha256: sha256(parsed.public_key().raw),
             pair,
         })
@@ -154,6 +157,21 @@ pub mod tests {
         assert!(certificate.invalid(NOW + YEAR).unwrap().contains("has expired on 2025-12-28: get a new one"));
         // The hash of the certificate's key is that of the private key's public half.
         assert_eq!(certificate.key_sha256, sha256(&public_key(&made.key_pem).unwrap()));
+    }
+
+    #[test]
+    fn a_chain_that_ends_too_early_is_seen() {
+        let authority =
+            rcgen::Issuer::new(rcgen::CertificateParams::new(Vec::new()).unwrap(), rcgen::KeyPair::generate().unwrap());
+        let mut parameters = rcgen::CertificateParams::new(["mx.example.org".to_owned()]).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, "mx.example.org");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = parameters.signed_by(&key, &authority).unwrap().pem();
+        let is_alone =
+            |chain: String| Certificate::new(Pair { certificate_pem: chain, key_pem: key.serialize_pem() }).unwrap().is_alone;
+        assert!(is_alone(leaf.clone()));
+        assert!(!is_alone(leaf.clone() + &leaf));
+        assert!(!certificate((0, NOW)).is_alone, "self-signed");
     }
 
     #[test]

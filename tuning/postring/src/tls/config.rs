@@ -10,7 +10,7 @@ const NAMED_MAX: usize = 10_000;
 /// Names of one certificate: what authorities give at most, and more.
 const NAMES_MAX: usize = 200;
 
-/// `[tls]`: the certificates of SMTP. Their files are looked at every few seconds: what has changed holds for new connections, what is
+/// `[tls]`: the certificates of SMTP. Their files are looked at every two seconds, 500 at a time: what has changed holds for new connections, what is
 /// broken changes nothing. Keys stay readable to root alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

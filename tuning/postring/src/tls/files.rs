@@ -10,7 +10,7 @@ use postring_edge::config::TlsLaunch;
 use postring_mail::date;
 use postring_transport::tls::names::covers;
 use postring_transport::tls::{CertificatesOf, Material};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -82,9 +82,11 @@ impl Certificates {
         let (Some(certificate), Some(key)) = (&settings.certificate, &settings.key) else { return Ok((None, said)) };
         let own = (certificate, key, Vec::new());
         let others = settings.name.iter().map(|of| (&of.certificate, &of.key, of.names.clone()));
+        let before = before.map(Self::by_files);
         let mut entries = Vec::new();
         for (certificate, key, names) in std::iter::once(own).chain(others) {
-            let in_force = before.and_then(|before| before.of_files(certificate, key)).cloned();
+            let in_force = before.as_ref().and_then(|before| before.get(&(certificate.as_path(), key.as_path())));
+            let in_force = in_force.map(|in_force| Certificate::clone(in_force));
             let mut entry = Entry::of(certificate, key, names);
             // Before they are read: what changes meanwhile is seen.
             entry.stamp = Stamp::of(certificate, key);
@@ -109,18 +111,20 @@ impl Certificates {
         Ok((Some(all), said))
     }
 
-    fn of_files(&self, certificate: &Path, key: &Path) -> Option<&Certificate> {
-        self.entries.iter().find(|entry| entry.certificate == certificate && entry.key == key)?.in_force.as_ref()
+    /// What is in force, by its two files.
+    fn by_files(&self) -> HashMap<(&Path, &Path), &Certificate> {
+        let good = self.entries.iter().filter_map(|entry| Some((entry, entry.in_force.as_ref()?)));
+        good.map(|(entry, in_force)| ((entry.certificate.as_path(), entry.key.as_path()), in_force)).collect()
     }
 
     /// Looks at the files of some of them. True: the edge must hear of it.
     pub fn look(&mut self, now: i64) -> (bool, Vec<Said>) {
         let (mut changed, mut said) = (false, Vec::new());
-        let count = self.entries.len();
+        let (count, host) = (self.entries.len(), self.host());
         for _ in 0..count.min(LOOKS_MAX) {
             self.next = (self.next + 1) % count;
             let Some(entry) = self.entries.get_mut(self.next) else { continue };
-            changed |= entry.look(now, &mut said);
+            changed |= entry.look(self.next == host, now, &mut said);
         }
         (changed, said)
     }
@@ -162,17 +166,17 @@ impl Certificates {
         Some(TlsLaunch { material: self.material()?, tlsa, tlsa_changed })
     }
 
-    /// What clients get that ask for the host's own name.
-    fn of_host(&self) -> Option<&Entry> {
-        let named = |entry: &&Entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
-        self.entries.iter().find(named).or(self.entries.first())
+    /// Which one clients get that ask for the host's own name.
+    fn host(&self) -> usize {
+        let named = |entry: &Entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
+        self.entries.iter().position(named).unwrap_or(0)
     }
 
     /// RDATA of the TLSA records of this host: of the key in force, and of the next; and when one of their files was changed last.
     //= RFC 7672 section 3.1
     //# In summary, we RECOMMEND the use of "DANE-EE(3) SPKI(1) SHA2-256(1)",
     pub fn tlsa(&self) -> (Vec<String>, u64) {
-        let Some(entry) = self.of_host() else { return (Vec::new(), 0) };
+        let Some(entry) = self.entries.get(self.host()) else { return (Vec::new(), 0) };
         let mut keys: Vec<[u8; 32]> = entry.in_force.iter().map(|in_force| in_force.key_sha256).collect();
         keys.extend(self.next_key.filter(|next| !keys.contains(next)));
         let files = [Some(&entry.certificate), Some(&entry.key), self.settings.next_key.as_ref()];
@@ -239,7 +243,7 @@ impl Entry {
         }
     }
 
-    fn look(&mut self, now: i64, said: &mut Vec<Said>) -> bool {
+    fn look(&mut self, is_host: bool, now: i64, said: &mut Vec<Said>) -> bool {
         let today = now.div_euclid(DAY_SECONDS);
         if self.day != today {
             self.day = today;
@@ -266,7 +270,7 @@ impl Entry {
                 if self.in_force.as_ref() == Some(&taken) {
                     return false;
                 }
-                let other_key = self.in_force.as_ref().is_some_and(|in_force| in_force.key_sha256 != taken.key_sha256);
+                let other_key = is_host && self.in_force.as_ref().is_some_and(|in_force| in_force.key_sha256 != taken.key_sha256);
                 said.push(Said::Info(format!(
                     "tls: {}: in force for new connections, valid until {}{}",
                     self.certificate.display(),
@@ -355,6 +359,12 @@ pub fn check(settings: &Tls, hostname: &str, now: i64) -> (Vec<String>, Vec<Stri
                 let place = certificate.display();
                 if at == 0 && !read.names.iter().any(|pattern| covers(pattern, hostname)) {
                     notes.push(format!("tls: {place}: the certificate does not have this host's name, {hostname}"));
+                }
+                if read.is_alone {
+                    notes.push(format!(
+                        "tls: {place}: the certificate of the authority that signed it is missing: programs that look will not believe it; \
+                         give the whole chain (certbot: fullchain.pem)"
+                    ));
                 }
                 let (mut entry, expired) = (Entry::of(certificate, key, names), read.invalid(now).is_some());
                 entry.in_force = Some(read);
