@@ -149,8 +149,8 @@ fn delivered(system: &System, folder: &str, text: &str) -> String {
     let mut found = String::new();
     let folder = system.maildir("alice").join(folder);
     system.wait("the file", || {
-        let texts = common::files(&folder).into_iter().map(|file| std::fs::read_to_string(file).unwrap());
-        found = texts.filter(|one| one.contains(text)).last().unwrap_or_default();
+        let mut texts = common::files(&folder).into_iter().map(|file| std::fs::read_to_string(file).unwrap());
+        found = texts.rfind(|one| one.contains(text)).unwrap_or_default();
         !found.is_empty()
     });
     found

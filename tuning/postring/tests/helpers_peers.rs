@@ -32,8 +32,8 @@ fn send(system: &System, client: &str, message: &str) -> String {
 fn delivered(system: &System, text: &str) -> String {
     let mut found = String::new();
     system.wait("the file", || {
-        let texts = system.inbox("alice").into_iter().map(|file| std::fs::read_to_string(file).unwrap());
-        found = texts.filter(|one| one.contains(text)).last().unwrap_or_default();
+        let mut texts = system.inbox("alice").into_iter().map(|file| std::fs::read_to_string(file).unwrap());
+        found = texts.rfind(|one| one.contains(text)).unwrap_or_default();
         !found.is_empty()
     });
     found
