@@ -30,12 +30,19 @@ impl<K> Pool<K> {
         Self { address, connections_max, in_use: Cell::new(0), idle: RefCell::default(), waiting: RefCell::default() }
     }
 
-    /// Waits until a connection may be used. Give it a deadline.
+    /// The right to a connection, if there is one to be had.
+    pub(super) fn turn_now(&self) -> Option<Turn<'_, K>> {
+        (self.in_use.get() < self.connections_max).then(|| {
+            self.in_use.set(self.in_use.get() + 1);
+            Turn { pool: self }
+        })
+    }
+
+    /// The same, once there is one. Give it a deadline.
     pub(super) async fn turn(&self) -> Turn<'_, K> {
         poll_fn(|cx| {
-            if self.in_use.get() < self.connections_max {
-                self.in_use.set(self.in_use.get() + 1);
-                return Poll::Ready(Turn { pool: self });
+            if let Some(turn) = self.turn_now() {
+                return Poll::Ready(turn);
             }
             // As many as there are clients; one that has given up is woken in vain.
             self.waiting.borrow_mut().push(cx.waker().clone());
