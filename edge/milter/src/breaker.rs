@@ -26,7 +26,7 @@ impl Breaker {
 
     /// True if the question may be asked at this moment (milliseconds of a clock that only goes forward). Whoever is told so reports what came of it.
     pub fn admit(&mut self, now_ms: u64) -> bool {
-        if self.failures < self.failures_max {
+        if !self.is_open() {
             return true;
         }
         if now_ms < self.open_until_ms {
@@ -35,6 +35,12 @@ impl Breaker {
         // The others wait for what this one finds; if that gets lost, the next tries.
         self.open_until_ms = now_ms.saturating_add(self.pause_ms);
         true
+    }
+
+    /// True if nobody should be asked now but the one who tries.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.failures >= self.failures_max
     }
 
     /// It was answered.
@@ -60,7 +66,7 @@ mod tests {
     fn after_enough_failures_one_question_in_a_pause_is_asked() {
         let mut breaker = Breaker::new(2, 1000);
         assert!(breaker.admit(0) && !breaker.fail(0));
-        assert!(breaker.admit(5) && breaker.fail(5));
+        assert!(breaker.admit(5) && !breaker.is_open() && breaker.fail(5) && breaker.is_open());
         assert!(!breaker.admit(6) && !breaker.admit(1004));
         assert!(breaker.admit(1005));
         assert!(!breaker.admit(1006), "one at a time");

@@ -61,7 +61,7 @@ pub struct MilterConfig {
     /// Milliseconds for each of its answers, and for the connection. Default 10000.
     #[serde(default = "milter_timeout_ms")]
     pub timeout_ms: u64,
-    /// Milliseconds for all of a message. Default 60000: clients wait for the reply to the last dot for minutes (RFC 5321 section 4.5.3.2.6).
+    /// Milliseconds for all of a message, with a wait for a connection to be free. Default 60000: clients wait for the reply to the last dot for minutes (RFC 5321 section 4.5.3.2.6).
     #[serde(default = "total_ms")]
     pub total_ms: u64,
     /// What happens if it does not come to an end: "accept" without it, or "defer" with 451 4.7.1. Default "accept": nothing is refused because

@@ -217,7 +217,7 @@ table! {
         Refused = "helper_refused_total",
         /// Questions a policy server or milter has not answered, or not in time, or not in its protocol.
         Failed = "helper_failed_total",
-        /// Questions a policy server or milter was not asked, because it had failed before.
+        /// Questions a policy server or milter was not asked, because it had failed before or all connections to it were in use.
         Skipped = "helper_skipped_total",
     }
 }

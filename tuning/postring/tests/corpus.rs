@@ -1,4 +1,5 @@
-//! Mails as they are, broken ones too, through the running system: what arrives is what was sent, byte for byte.
+//! Mails as they are, broken ones too, through the running system: what arrives is what was sent, byte for byte, without the
+//! Return-Path fields of others (RFC 5321 section 4.4).
 //!
 //! `POSTRING_CORPUS=FOLDER cargo test --test corpus` sends every file below FOLDER instead of the few that are made here.
 
@@ -49,9 +50,19 @@ fn read_below(folder: &Path, all: &mut Vec<Vec<u8>>) {
 /// A mail in its file: every line ends with LF, the last one too.
 fn whole(mail: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(mail.len() + 1);
+    let (mut in_header, mut in_path) = (true, false);
     for line in mail.split_inclusive(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        in_header &= !line.is_empty();
+        if !matches!(line.first(), Some(b' ' | b'\t')) {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii_end();
+            in_path = name.eq_ignore_ascii_case(b"Return-Path") && line.len() > name.len();
+        }
+        if in_header && in_path {
+            continue;
+        }
+        out.extend_from_slice(line);
         out.push(b'\n');
     }
     out

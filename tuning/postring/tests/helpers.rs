@@ -284,6 +284,53 @@ fn one_that_fails_costs_little() {
     assert_eq!(counts(&system, 0), [2, 0, 2, 1]);
 }
 
+/// Those who wait for a connection do not find out one after the other that it is of no use.
+#[test]
+fn one_finds_out_for_all() {
+    let mut system = System::init();
+    let mute = serve_tcp(|mut read, _write| while read.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {});
+    system.append_config(&format!(
+        "{BASE}\n[[policy.milter]]\naddress = \"{mute}\"\ntimeout_ms = 500\nconnections_max = 1\nfailures_max = 1\npause_seconds = 3600\n"
+    ));
+    system.append_config(common::RULES_DRY);
+    system.up();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert!(send(&system, "a@far.example", "Subject: x\n\nx\n").starts_with("250")));
+        }
+    });
+    assert_eq!(counts(&system, 0), [1, 0, 1, 7]);
+}
+
+/// A milter that says version 6 and does not hear a second message over its connection gets new ones.
+#[test]
+fn one_message_a_connection_will_do() {
+    let mut system = System::init();
+    let all = seen();
+    let (messages, deaf) = (std::sync::atomic::AtomicUsize::new(0), std::sync::atomic::AtomicBool::new(false));
+    let address = serve_tcp(milter(&all, move |told| {
+        use std::sync::atomic::Ordering::SeqCst;
+        match told.0 {
+            // The second message comes over the first connection, and is told again over another.
+            b'C' if messages.load(SeqCst) == 1 && !deaf.swap(true, SeqCst) => Vec::new(),
+            b'E' => {
+                messages.fetch_add(1, SeqCst);
+                vec![packet(b'h', b"X-Whole\0yes\0"), packet(b'c', b"")]
+            }
+            _ => goes_on(told),
+        }
+    }));
+    system.append_config(&format!("{BASE}\n[[policy.milter]]\naddress = \"{address}\"\ntimeout_ms = 300\n"));
+    system.append_config(common::RULES_DRY);
+    system.up();
+    for number in 0..4 {
+        assert!(send(&system, "a@far.example", &format!("Subject: x\n\nnumber {number}\n")).starts_with("250"));
+        assert!(system.delivered("new", &format!("number {number}")).contains("X-Whole: yes\n"));
+    }
+    assert_eq!((counts(&system, 0), all.lock().unwrap().connections), ([4, 0, 0, 0], 4));
+    assert_eq!(system.log().matches("it takes one message a connection").count(), 1);
+}
+
 #[test]
 fn milters_see_and_change_a_message() {
     let mut system = System::init();

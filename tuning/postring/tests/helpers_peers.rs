@@ -25,33 +25,39 @@ fn send(system: &System, client: &str, message: &str) -> String {
     smtp.reply().unwrap().trim_end().to_owned()
 }
 
+/// opendkim that signs for a domain, whose own clients have these addresses, and verifies the rest. It, its socket, and the record of its key.
+fn opendkim(domain: &str, internal: &str) -> (Peer, String, String) {
+    let mut peer = Peer::new("opendkim");
+    let folder = peer.folder.path().to_str().unwrap().to_owned();
+    let (made, said) = tool("opendkim-genkey", &["-b", "2048", "-d", domain, "-s", "s1", "-D", &folder], "");
+    assert!(made, "{said}");
+    // A zone file's record is as good as one of ours; opendkim wants it in a line.
+    let record = std::fs::read_to_string(peer.path("s1.txt")).unwrap();
+    let key: String = record.split('"').skip(1).step_by(2).collect();
+    peer.write("keys", &format!("s1._domainkey.{domain} {key}\n"));
+    peer.write("internal", internal);
+    let socket = peer.path("socket");
+    peer.write(
+        "conf",
+        &format!(
+            "Socket local:{socket}\nUMask 000\nBackground no\nSyslog no\nMode sv\nDomain {domain}\nSelector s1\nKeyFile {folder}/s1.private\n\
+             RequireSafeKeys no\nInternalHosts {folder}/internal\nTestDNSData {folder}/keys\nAuthservID milter.example\nAlwaysAddARHeader yes\n\
+             Canonicalization relaxed/simple\n"
+        ),
+    );
+    let conf = peer.path("conf");
+    peer.start(&["-f", "-x", &conf]);
+    peer.wait("its socket", || std::path::Path::new(&socket).exists());
+    (peer, socket, record)
+}
+
 #[test]
 fn opendkim_signs_and_verifies() {
     if !wanted(&["opendkim", "opendkim-genkey"]) {
         return;
     }
     let mut system = System::init();
-    let mut peer = Peer::new("opendkim");
-    let folder = peer.folder.path().to_str().unwrap().to_owned();
-    let (made, said) = tool("opendkim-genkey", &["-b", "2048", "-d", "far.example", "-s", "s1", "-D", &folder], "");
-    assert!(made, "{said}");
-    // A zone file's record is as good as one of ours; opendkim wants it in a line.
-    let record = std::fs::read_to_string(peer.path("s1.txt")).unwrap();
-    let key: String = record.split('"').skip(1).step_by(2).collect();
-    peer.write("keys", &format!("s1._domainkey.far.example {key}\n"));
-    let socket = peer.path("socket");
-    peer.write(
-        "conf",
-        &format!(
-            "Socket local:{socket}\nUMask 000\nBackground no\nSyslog no\nMode sv\nDomain far.example\nSelector s1\nKeyFile {folder}/s1.private\n\
-             RequireSafeKeys no\nInternalHosts {folder}/internal\nTestDNSData {folder}/keys\nAuthservID milter.example\nAlwaysAddARHeader yes\n\
-             Canonicalization relaxed/simple\n"
-        ),
-    );
-    peer.write("internal", "127.0.66.1\n");
-    peer.start(&["-f", "-x", &peer.path("conf")]);
-    peer.wait("its socket", || std::path::Path::new(&socket).exists());
-
+    let (peer, socket, record) = opendkim("far.example", "127.0.66.1\n");
     let zone = format!("$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\nns A 127.0.0.1\n{record}");
     std::fs::write(system.folder.path().join("p/dns/far.zone"), zone).unwrap();
     system.append_config(&format!(
@@ -85,6 +91,36 @@ fn opendkim_signs_and_verifies() {
         (status["helpers"][0]["helper_asked_total"].as_u64(), status["helpers"][0]["helper_failed_total"].as_u64()),
         (Some(3), Some(0))
     );
+}
+
+/// The macros of a login make it sign, wherever the client is.
+#[test]
+fn opendkim_signs_the_mail_of_users() {
+    if !wanted(&["opendkim", "opendkim-genkey", "swaks"]) {
+        return;
+    }
+    let mut system = System::init();
+    let (_peer, socket, _) = opendkim("test.example", "192.0.2.1\n");
+    system.append_config(&format!("\n[[policy.milter]]\naddress = \"unix:{socket}\"\nservices = [\"smtp\", \"submission\"]\n"));
+    system.up();
+    for (port, login) in [(25, false), (587, true)] {
+        let server = format!("127.0.0.1:{}", system.base + port);
+        let mut arguments = vec!["--server", &server, "--from", "alice@test.example", "--to", "alice@test.example"];
+        if login {
+            let password = &system.passwords["alice@test.example"];
+            arguments.extend(["--tls", "--auth", "PLAIN", "--auth-user", "alice@test.example", "--auth-password", password]);
+        }
+        let (sent, said) = tool("swaks", &arguments, "");
+        assert!(sent, "{said}");
+    }
+    let mut texts = Vec::new();
+    system.wait("the files", || {
+        texts = system.inbox("alice").into_iter().map(|file| std::fs::read_to_string(file).unwrap()).collect::<Vec<_>>();
+        texts.len() == 2
+    });
+    let signed: Vec<bool> = texts.iter().map(|text| text.contains("DKIM-Signature: v=1; a=rsa-sha256;")).collect();
+    let by_users: Vec<bool> = texts.iter().map(|text| text.contains("with ESMTPSA id")).collect();
+    assert!(signed == by_users && signed.iter().filter(|signed| **signed).count() == 1, "{texts:?}");
 }
 
 #[test]

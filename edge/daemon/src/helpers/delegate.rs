@@ -1,7 +1,8 @@
 //! Questions to a policy server (Postfix's SMTPD_POLICY_README).
 
 use super::desk::{Desk, Settings};
-use super::link::{Link, within};
+use super::link::Link;
+use super::pool::Turn;
 use crate::shard::Shard;
 use postring_mail::Reply;
 use postring_milter::delegation::{self, Action};
@@ -37,7 +38,7 @@ impl Delegate {
 
     /// The action that answers the question, or what is done without an answer.
     pub(super) async fn ask(&self, shard: &Shard, question: &[u8]) -> Result<Action, Option<Reply>> {
-        let answer = self.desk.ask(shard, within(self.timeout, self.exchange(question))).await?;
+        let answer = self.desk.ask(shard, self.timeout, async |turn| self.exchange(turn, question).await).await?;
         match &answer {
             Action::Unsupported(name) => self.desk.warn_once(&format!("the action {name} is not done here; taken as DUNNO")),
             Action::Note(text) => tracing::info!(target: "mail", "{}: {text}", self.desk.name),
@@ -46,8 +47,7 @@ impl Delegate {
         Ok(answer)
     }
 
-    async fn exchange(&self, question: &[u8]) -> io::Result<Action> {
-        let turn = self.desk.pool.turn().await;
+    async fn exchange(&self, turn: &Turn<'_, ()>, question: &[u8]) -> io::Result<Action> {
         // One that was kept may have been closed since; that says nothing of the server.
         if let Some((mut link, ())) = turn.kept()
             && let Ok(action) = over(&mut link, question).await

@@ -1,6 +1,7 @@
 //! What all policy servers and milters of a shard have in common: counts, and when one is not asked any more.
 
-use super::pool::Pool;
+use super::link::within;
+use super::pool::{Pool, Turn};
 use crate::shard::Shard;
 use postring_control::HelperCount;
 use postring_mail::Reply;
@@ -9,8 +10,8 @@ use postring_policy::helpers::{HelperAddress, OnFailure, Service};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::future::Future;
 use std::io;
+use std::time::{Duration, Instant};
 
 /// Things that are warned about once.
 const WARNED_MAX: usize = 64;
@@ -69,14 +70,34 @@ impl<K> Desk<K> {
         self.dry_run
     }
 
-    /// Asks, unless it has failed too often; the answer, or what is done without one: nothing, or a reply.
-    pub(super) async fn ask<T>(&self, shard: &Shard, asking: impl Future<Output = io::Result<T>>) -> Result<T, Option<Reply>> {
+    /// Asks when a connection may be used, unless it has failed too often; the answer, or what is done without one: nothing, or a reply. All within `wait`.
+    pub(super) async fn ask<T>(
+        &self,
+        shard: &Shard,
+        wait: Duration,
+        asking: impl AsyncFnOnce(&Turn<'_, K>) -> io::Result<T>,
+    ) -> Result<T, Option<Reply>> {
         if !self.breaker.borrow_mut().admit(shard.now().monotonic_ms) {
-            self.count(shard, HelperCount::Skipped);
-            return Err(self.without());
+            return self.skip(shard);
         }
+        let until = Instant::now() + wait;
+        let turn = match self.pool.turn_now() {
+            Some(turn) => turn,
+            None => {
+                let Ok(turn) = within(wait, async { Ok(self.pool.turn().await) }).await else {
+                    // That says nothing of its answers.
+                    self.warn_once("all its connections are in use for longer than a question may take");
+                    return self.skip(shard);
+                };
+                // Whoever had the connections has found out: those who waited do not find out again, one after the other.
+                if self.breaker.borrow().is_open() {
+                    return self.skip(shard);
+                }
+                turn
+            }
+        };
         self.count(shard, HelperCount::Asked);
-        match asking.await {
+        match within(until.saturating_duration_since(Instant::now()), asking(&turn)).await {
             Ok(answer) => {
                 self.breaker.borrow_mut().succeed();
                 Ok(answer)
@@ -91,6 +112,11 @@ impl<K> Desk<K> {
                 Err(self.without())
             }
         }
+    }
+
+    fn skip<T>(&self, shard: &Shard) -> Result<T, Option<Reply>> {
+        self.count(shard, HelperCount::Skipped);
+        Err(self.without())
     }
 
     /// What is done without an answer.

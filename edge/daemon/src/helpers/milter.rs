@@ -2,6 +2,7 @@
 
 use super::desk::{Desk, Settings};
 use super::link::{Link, within};
+use super::pool::Turn;
 use crate::shard::Shard;
 use postring_mail::Reply;
 use postring_milter::{Conversation, Envelope, Judgement, Next, Options, packet};
@@ -55,11 +56,16 @@ impl Milter {
         envelope: &Envelope<'_>,
         place: &Place<'_>,
     ) -> Result<Judgement, Option<Reply>> {
-        self.desk.ask(shard, within(self.total, self.tell(shard, envelope, place))).await
+        self.desk.ask(shard, self.total, async |turn| self.tell(shard, turn, envelope, place).await).await
     }
 
-    async fn tell(&self, shard: &Shard, envelope: &Envelope<'_>, place: &Place<'_>) -> io::Result<Judgement> {
-        let turn = self.desk.pool.turn().await;
+    async fn tell(
+        &self,
+        shard: &Shard,
+        turn: &Turn<'_, Options>,
+        envelope: &Envelope<'_>,
+        place: &Place<'_>,
+    ) -> io::Result<Judgement> {
         let mut kept = turn.kept();
         loop {
             let was_kept = kept.is_some();
