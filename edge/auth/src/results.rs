@@ -9,8 +9,8 @@ use std::io::Write;
 const COMMENT_MAX: usize = 200;
 /// Characters of a value.
 const VALUE_MAX: usize = 320;
-/// Octets of one result.
-const RESULT_MAX: usize = 900;
+/// Octets of one result; a longer one is left out.
+const RESULT_MAX: usize = 1600;
 /// Octets of a field: a result that would make it longer is left out.
 const FIELD_MAX: usize = 4000;
 /// A line is folded before it is longer, if it can be (RFC 5322 section 2.1.1).
@@ -66,9 +66,9 @@ impl<'o> AuthenticationResults<'o> {
     /// A result that is written as RFC 8601 section 2.2 has it (`resinfo`); what cannot stand in a header is a question mark.
     pub fn result(&mut self, resinfo: &impl Display) {
         let mut column = 8;
-        let mut text = resinfo.to_string();
-        text.truncate(text.floor_char_boundary(RESULT_MAX));
-        if self.out.len() - self.begin + text.len() > FIELD_MAX - RESULT_MAX / 4 {
+        let text = resinfo.to_string();
+        // Never cut: where a quoted-string has no end, the next result could be what a stranger wrote.
+        if text.len() > RESULT_MAX || self.out.len() - self.begin + text.len() > FIELD_MAX - RESULT_MAX / 4 {
             return;
         }
         self.separate();
@@ -214,6 +214,7 @@ mod tests {
         assert_eq!(written(&[]), "Authentication-Results: mx.example.net; none\r\n");
         assert_eq!(written(&["dkim=none", "a=b"]), "Authentication-Results: mx.example.net;\r\n\tdkim=none;\r\n\ta=b\r\n");
         assert!(written(&["x"; 4000]).len() <= FIELD_MAX && written(&["x".repeat(800).as_str(); 9]).matches("xx;").count() == 3);
+        assert_eq!(written(&[&"x".repeat(RESULT_MAX + 1), "a=b"]), "Authentication-Results: mx.example.net;\r\n\ta=b\r\n");
         let domain = "d".repeat(40);
         let long =
             format!("dkim=fail reason=\"a b\" header.d={domain} header.s=s header.i=\"x y\u{e9}{domain} z\" header.b=x\r\nX:");

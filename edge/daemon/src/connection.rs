@@ -459,7 +459,7 @@ impl Connection {
             dmarc: dmarc.as_ref(),
             helpers: &self.helpers,
         };
-        let wanted = delivered::wanted(&self.shard, &self.session, &slot, self.decoded);
+        let wanted = delivered::wanted(&self.shard, &self.session, spf, &slot, self.decoded);
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
         self.sender = SenderCheck::default();
         let (now, stats) = (self.shard.now(), self.shard.stats());

@@ -6,6 +6,7 @@
 //! Cost: nothing for a message nobody wants to hear of but a look at its recipients; else a copy of its header.
 
 use crate::shard::Shard;
+use postring_auth::spf::{Spf, SpfResult};
 use postring_control::{Endpoint, Role};
 use postring_directory::{Resolution, Target as Found, account_shard};
 use postring_handoff::Receipt;
@@ -17,7 +18,7 @@ use postring_mail::work::Kind;
 use postring_queue::report::ORIGINAL_HEADER_BYTES_MAX;
 use postring_queue::{RecipientReport, Report, write_report};
 use postring_ring::Slot;
-use postring_smtp::{Session, Target, trace};
+use postring_smtp::{Protocol, Session, Target, trace};
 use std::future::poll_fn;
 use std::rc::Rc;
 
@@ -33,7 +34,18 @@ pub(crate) struct Wanted {
 }
 
 /// What is to be told of the transaction's message, whose content lies in the slot, if it is stored; `None` for nearly all.
-pub(crate) fn wanted(shard: &Shard, session: &Session<Receipt>, taken: &Slot, body_bytes: usize) -> Option<Wanted> {
+pub(crate) fn wanted(
+    shard: &Shard,
+    session: &Session<Receipt>,
+    spf: Option<&Spf>,
+    taken: &Slot,
+    body_bytes: usize,
+) -> Option<Wanted> {
+    // A stranger is only told if the sender is who he says he is: else others would get reports of what they never sent.
+    let is_stranger = session.config().protocol == Protocol::Smtp && !shard.config().policy.is_trusted(session.client().address);
+    if is_stranger && !spf.is_some_and(|spf| spf.result == SpfResult::Pass) {
+        return None;
+    }
     let transaction = session.transaction();
     let is_here = |target: &Target| matches!(target, Target::Account { .. });
     let mut recipients = Vec::new();

@@ -83,6 +83,7 @@ pub(crate) fn found<'a>(dmarc: &'a Dmarc, signatures: &Signatures) -> DmarcFound
         disposition: dmarc.disposition.name(),
         author: dmarc.author.as_ref().map_or("", Domain::as_str),
         vouched: signatures.vouched,
+        broken_from: matches!(&signatures.author, Some(Err(problem)) if !problem.is_legal() && *problem != AuthorProblem::NoField),
     }
 }
 

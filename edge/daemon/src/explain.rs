@@ -47,6 +47,8 @@ struct Steps {
     /// The first reply that refuses.
     refused: Option<String>,
     points: f64,
+    /// It is for the postmaster.
+    postmaster: bool,
 }
 
 impl Steps {
@@ -60,6 +62,9 @@ impl Steps {
     }
 
     fn refuse(&mut self, check: &str, reply: &str) {
+        if self.postmaster && check != "recipient" && check != "own block lists" {
+            return self.say(check, format!("would be refused, but the postmaster's mail is not: {reply}"));
+        }
         self.refused.get_or_insert_with(|| reply.to_owned());
         self.steps.push(json!({ "check": check, "found": "refused", "reply": reply }));
     }
@@ -77,7 +82,7 @@ pub(crate) async fn explain(shard: Rc<Shard>, client: Hypothetical) -> OperatorA
 async fn walk(shard: &Rc<Shard>, client: &Hypothetical) -> OperatorAnswer {
     let config = shard.config();
     let policy = &config.policy;
-    let mut steps = Steps::default();
+    let mut steps = Steps { postmaster: questions::is_postmaster(&client.recipient), ..Steps::default() };
     let trusted = policy.is_trusted(client.address);
     if let Some(reply) = questions::blocked(shard, client.address) {
         steps.refuse("own block lists", &reply.to_string());

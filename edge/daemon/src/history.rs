@@ -1,6 +1,6 @@
 //! What a message's senders have brought before, and whether this one is put off.
 
-use crate::message::Checks;
+use crate::message::{Checks, is_for_postmaster};
 use crate::shard::Shard;
 use postring_auth::dkim::Status;
 use postring_auth::dmarc::{DmarcResult, Domain};
@@ -21,6 +21,16 @@ pub(crate) struct History<'a> {
     address: Record,
     /// With its history.
     domain: Option<(&'a str, Record)>,
+}
+
+/// What became of a message.
+pub(crate) struct Learned {
+    /// Its points, without what the history itself has added.
+    pub(crate) score: f64,
+    /// The same without what is the client's alone: whoever sends a domain's mail on shall not spoil its history.
+    pub(crate) of_domain: f64,
+    /// It went to Junk whatever its points.
+    pub(crate) junk: bool,
 }
 
 /// True for a client that need not show that it can wait.
@@ -56,14 +66,25 @@ impl<'a> History<'a> {
         address.into_iter().chain(domain).filter(|_| policy.reputation.check).collect()
     }
 
-    /// Remembers what became of a message; `score` without what the history itself has added.
-    pub(crate) fn learn(&self, shard: &Shard, policy: &PolicyConfig, score: f64) {
-        if !policy.reputation.check || (policy.mark_score..policy.junk_score).contains(&score) {
+    /// Remembers what became of a message.
+    pub(crate) fn learn(&self, shard: &Shard, policy: &PolicyConfig, learned: &Learned) {
+        if !policy.reputation.check {
             return;
         }
-        let reputation = SenderReputation::new(&shard.memory().reputation, &policy.reputation);
-        let domain = self.domain.map(|(domain, _)| domain);
-        reputation.learn(self.client, domain, score < policy.mark_score, shard.now().unix_seconds());
+        let (now, reputation) =
+            (shard.now().unix_seconds(), SenderReputation::new(&shard.memory().reputation, &policy.reputation));
+        // Good, bad, or between the two, which says nothing.
+        let verdict = |score: f64| match score {
+            score if learned.junk || score >= policy.junk_score => Some(false),
+            score if score < policy.mark_score => Some(true),
+            _ => None,
+        };
+        if let Some(is_good) = verdict(learned.score) {
+            reputation.learn_address(self.client, is_good, now);
+        }
+        if let (Some((domain, _)), Some(is_good)) = (self.domain, verdict(learned.of_domain)) {
+            reputation.learn_domain(domain, is_good, now);
+        }
     }
 
     /// The reply to a message that would be taken, if it is put off.
@@ -77,7 +98,12 @@ impl<'a> History<'a> {
     ) -> Option<Reply> {
         let greylist = &policy.greylist;
         let is_authentic = checks.dmarc.is_some_and(|dmarc| dmarc.result == DmarcResult::Pass);
-        if !greylist.check || score < greylist.score || is_authentic || matches!(disposition, Disposition::Refuse(_)) {
+        if !greylist.check
+            || score < greylist.score
+            || is_authentic
+            || is_for_postmaster(session)
+            || matches!(disposition, Disposition::Refuse(_))
+        {
             return None;
         }
         let reputation = SenderReputation::new(&shard.memory().reputation, &policy.reputation);

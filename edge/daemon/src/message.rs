@@ -3,7 +3,8 @@
 use crate::content::Signatures;
 use crate::dmarc;
 use crate::helpers::HelperCheck;
-use crate::history::History;
+use crate::history::{History, Learned};
+use crate::questions::is_postmaster;
 use crate::shard::Shard;
 use postring_auth::dmarc::Dmarc;
 use postring_auth::results::{self, AuthenticationResults, received_spf};
@@ -58,7 +59,7 @@ pub(crate) async fn submit(
     shard.stats().add(Counter::BytesReceived, body_bytes as u64);
     let end = SLOT_HEAD_BYTES + body_bytes;
     // Nobody else is asked about what we refuse, nor shown what is forged.
-    let asked = match own_refusal(shard, session, checks) {
+    let asked = match own_refusal(shard, session, checks, &taken, body_bytes) {
         Some(reply) => Err(reply),
         None => {
             let begin = SLOT_HEAD_BYTES + take_out_forged(shard, session, &taken, body_bytes);
@@ -84,8 +85,21 @@ pub(crate) async fn submit(
 }
 
 /// Why we do not take the message, whatever others say of it.
-fn own_refusal(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>) -> Option<Reply> {
-    let reply = refusal(&shard.config().policy, checks)?;
+fn own_refusal(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, taken: &Slot, body_bytes: usize) -> Option<Reply> {
+    let config = shard.config();
+    let is_too_long = {
+        let arena = shard.arena();
+        header::is_too_long(arena.bytes(taken).get(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + body_bytes).unwrap_or_default())
+    };
+    let reply = if is_too_long {
+        replies::HEADER_TOO_LONG.clone()
+    } else {
+        let reply = refusal(&config.policy, checks).filter(|_| !is_for_postmaster(session))?;
+        if let Some(history) = History::look_up(shard, session, checks) {
+            history.learn(shard, &config.policy, &Learned { score: f64::INFINITY, of_domain: f64::INFINITY, junk: false });
+        }
+        reply
+    };
     tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, "{reply}");
     Some(reply)
 }
@@ -200,18 +214,18 @@ fn refusal(policy: &PolicyConfig, checks: Checks<'_>) -> Option<Reply> {
 
 /// True for a field of a message that comes in which only we may have written: readers, filters and other servers of ours would believe it.
 fn is_forged(shard: &Shard, session: &Session<Receipt>, name: &[u8], value: &[u8]) -> bool {
-    if session.config().protocol.is_submission() {
-        return false;
-    }
     //= RFC 5321 section 4.4
     //# SMTP servers making final delivery MAY remove Return-path header fields before adding their own.
     if name.eq_ignore_ascii_case(b"Return-Path") {
         return true;
     }
-    // What comes by LMTP or from a network of our own has been checked there.
-    session.config().protocol == Protocol::Smtp
-        && !shard.config().policy.is_trusted(session.client().address)
-        && (results::is_of(shard.hostname(), name, value) || postring_policy::is_mark_field(name))
+    // What comes by LMTP or from a network of our own has been checked there. A user of ours is no server of ours.
+    let is_checked = match session.config().protocol {
+        Protocol::Lmtp => true,
+        Protocol::Smtp => shard.config().policy.is_trusted(session.client().address),
+        Protocol::Submission | Protocol::Submissions => false,
+    };
+    !is_checked && (results::is_of(shard.hostname(), name, value) || postring_policy::is_mark_field(name))
 }
 
 /// Writes the fields that tell what was found of the sender.
@@ -240,14 +254,27 @@ fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, 
     }
 }
 
+/// The rules that have hit.
+fn rule_symbols<'a>(policy: &PolicyConfig, rules: &[Rule]) -> SmallVec<[Symbol<'a>; 4]> {
+    rules.iter().filter_map(|rule| policy.rules.symbol(*rule)).collect()
+}
+
+fn points(symbol: Symbol<'_>) -> f64 {
+    f64::from(symbol.weight_milli) / 1000.0
+}
+
+/// Whoever was refused by mistake can say so to the postmaster, who is never refused anything but malware.
+pub(crate) fn is_for_postmaster(session: &Session<Receipt>) -> bool {
+    session.transaction().recipients.iter().all(|recipient| is_postmaster(&recipient.address))
+}
+
 /// What was found of client and sender is worth.
 fn symbols<'a>(policy: &PolicyConfig, checks: Checks<'a>) -> SmallVec<[Symbol<'a>; 4]> {
     let spf = checks.spf.and_then(|spf| policy.spf.symbol(spf.result.name(), &spf.domain));
     let results = checks.signatures.dkim.iter();
     let dkim = policy.dkim.symbol(results.map(|result| (result.status().name(), result.domain.as_deref().unwrap_or_default())));
-    let rules = checks.rules.iter().filter_map(|rule| policy.rules.symbol(*rule));
     let dmarc = checks.dmarc.and_then(|dmarc| policy.dmarc.symbol(dmarc::found(dmarc, checks.signatures)));
-    rules.chain(spf).chain(dkim).chain(dmarc).collect()
+    rule_symbols(policy, checks.rules).into_iter().chain(spf).chain(dkim).chain(dmarc).collect()
 }
 
 async fn judge_and_store(
@@ -261,6 +288,8 @@ async fn judge_and_store(
     let config = shard.config();
     let nothing = Reputation::default();
     let mut sender = symbols(&config.policy, checks);
+    let of_client: f64 = rule_symbols(&config.policy, checks.rules).into_iter().map(points).sum::<f64>()
+        + checks.lists.map_or(0.0, Reputation::score);
     let history = History::look_up(shard, session, checks);
     let present = sender.len();
     sender.extend(history.iter().flat_map(|history| history.symbols(shard, &config.policy)));
@@ -277,12 +306,18 @@ async fn judge_and_store(
             // Malware is bad, whatever its points.
             let is_malware = verdict.outcome == Outcome::Malware;
             let score = if is_malware { f64::INFINITY } else { postring_policy::score(verdict, &findings) };
+            if let Disposition::Refuse(_) = disposition
+                && is_for_postmaster(session)
+                && !is_malware
+            {
+                disposition = Disposition::Junk;
+            }
             if let Some(reply) = history.put_off(shard, session, checks, &config.policy, (&disposition, score)) {
                 disposition = Disposition::Refuse(reply);
             } else {
-                // What history says of itself is no news.
-                let own = sender.iter().skip(present).map(|symbol| f64::from(symbol.weight_milli) / 1000.0).sum::<f64>();
-                history.learn(shard, &config.policy, score - own);
+                // What history says of itself is no news, and what is the client's alone not the domain's.
+                let score = score - sender.iter().skip(present).copied().map(points).sum::<f64>();
+                history.learn(shard, &config.policy, &Learned { score, of_domain: score - of_client, junk });
             }
         }
         match &disposition {

@@ -33,6 +33,7 @@ pub(crate) async fn recipient(
     }
     if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_)))
         && matches!(session.config().protocol, Protocol::Smtp | Protocol::Submission | Protocol::Submissions)
+        && !is_postmaster(address)
         && let Some(reply) = limits::recipient_refusal(shard, session.account().map(|account| account.id), split(address).1)
     {
         answer = Answer::Recipient(RecipientAnswer::Refused(reply));
@@ -67,7 +68,7 @@ async fn objection(
 //= RFC 5321 section 4.5.1
 //# Any system that includes an SMTP server supporting mail relaying or delivery MUST support the reserved mailbox "postmaster"
 // Whoever is refused by mistake can say so there.
-fn is_postmaster(address: &str) -> bool {
+pub(crate) fn is_postmaster(address: &str) -> bool {
     split(address).0.eq_ignore_ascii_case("postmaster")
 }
 

@@ -89,7 +89,12 @@ pub(crate) async fn look(shard: &Rc<Shard>, client: &Asked<'_>) -> SmallVec<[Rul
     let by_name = helo_rules(client.helo, client.address, shard.hostname(), client.own_address);
     looking.judge(&[Rule::HeloOwnName, Rule::HeloAddress, Rule::HeloNotQualified], Some(by_name));
 
-    let wait = Duration::from_millis(shard.config().policy.rules_wait_ms);
+    let config = shard.config();
+    if looking.hits.iter().any(|rule| config.policy.rule_refusal(*rule).is_some()) {
+        // Nobody is asked about who is refused anyway.
+        return looking.hits;
+    }
+    let wait = Duration::from_millis(config.policy.rules_wait_ms);
     let resolver = shard.resolver();
     let helo_name = Some(client.helo).filter(|_| by_name.is_none()).and_then(ascii_name);
     let domain = client.reverse_path.rsplit_once('@').and_then(|(_, domain)| ascii_name(domain));

@@ -144,9 +144,14 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// What is to be changed of the header; nothing of a message that is refused.
     pub edits: Vec<Edit>,
+    /// It wanted more changes than a message may get, and none of them is there.
+    pub lost_edits: bool,
     /// It is to be put aside.
     pub quarantined: bool,
 }
+
+/// Packets without an answer for one message: a filter that works for a minute says so some times a second at most.
+const PROGRESS_MAX: u32 = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -181,6 +186,10 @@ pub struct Conversation {
     header: (usize, usize),
     edits: Vec<Edit>,
     edit_bytes: usize,
+    /// It wanted more edits than a message may get: none is made.
+    lost_edits: bool,
+    /// Packets without an answer.
+    progress: u32,
     quarantined: bool,
     verdict: Verdict,
 }
@@ -208,6 +217,8 @@ impl Conversation {
             header: (0, 0),
             edits: Vec::new(),
             edit_bytes: 0,
+            lost_edits: false,
+            progress: 0,
             quarantined: false,
             verdict: Verdict::Accept,
         }
@@ -342,11 +353,11 @@ impl Conversation {
         }
         match Response::parse(packet, self.options.has(bits::LEADING_SPACE))? {
             // The answer is still to come.
-            Response::Progress => return Ok(()),
+            Response::Progress => return self.count_progress(),
             Response::Edit(edit) if awaited == Step::BodyEnd => return self.take_edit(edit),
             Response::Quarantine if awaited == Step::BodyEnd => {
                 self.quarantined = true;
-                return Ok(());
+                return self.count_progress();
             }
             Response::Edit(_) | Response::Quarantine => return Err(Problem::Unexpected(packet.command)),
             Response::Continue => self.is_whole = awaited == Step::BodyEnd,
@@ -377,10 +388,18 @@ impl Conversation {
     fn take_edit(&mut self, edit: Edit) -> Result<(), Problem> {
         self.edit_bytes += edit.bytes();
         if self.edits.len() >= EDITS_MAX || self.edit_bytes > EDIT_BYTES_MAX {
-            return Err(Problem::TooManyEdits);
+            // A sender can make it want more, with a field for each; what it says in the end counts all the same.
+            self.lost_edits = true;
+            return self.count_progress();
         }
         self.edits.push(edit);
         Ok(())
+    }
+
+    /// Packets that are no answer, and of which there may be any number by the protocol.
+    fn count_progress(&mut self) -> Result<(), Problem> {
+        self.progress += 1;
+        if self.progress > PROGRESS_MAX { Err(Problem::TooMuchProgress) } else { Ok(()) }
     }
 
     /// Ends the conversation. If the milter can take another message over this connection, that is agreed, and what holds for it is given;
@@ -403,7 +422,8 @@ impl Conversation {
     /// What has come of it, once it has ended.
     #[must_use]
     pub fn judgement(self) -> Judgement {
-        Judgement { verdict: self.verdict, edits: self.edits, quarantined: self.quarantined }
+        let edits = if self.lost_edits { Vec::new() } else { self.edits };
+        Judgement { verdict: self.verdict, edits, lost_edits: self.lost_edits, quarantined: self.quarantined }
     }
 }
 

@@ -114,6 +114,14 @@ pub fn header_end(message: &[u8]) -> (usize, usize) {
     (at, if is_empty_line { at + 2 } else { at })
 }
 
+/// True if the header ends where everybody sees it end: at an empty line, or with the message. Behind a line that is no field, or beyond what is looked
+/// at, some read fields and others content.
+#[must_use]
+pub fn has_clear_end(message: &[u8]) -> bool {
+    let (fields, content) = header_end(message);
+    content > fields || fields >= message.len()
+}
+
 /// Where the field that begins at `at` ends, its continuation lines included.
 pub(crate) fn field_end(message: &[u8], at: usize) -> usize {
     let mut end = at;

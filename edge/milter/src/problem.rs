@@ -15,8 +15,8 @@ pub enum Problem {
     Version(u32),
     /// It wants the protocol otherwise than we have offered (bits of SMFIP).
     Steps(u32),
-    /// More changes than a message may get.
-    TooManyEdits,
+    /// It goes on saying that it works, and does not come to an end.
+    TooMuchProgress,
     /// The answer of a policy server does not end, or has no action.
     BadAnswer,
 }
@@ -31,7 +31,7 @@ impl std::fmt::Display for Problem {
             Self::Unexpected(command) => write!(f, "it sends '{}' where that may not be", shown(*command)),
             Self::Version(version) => write!(f, "it speaks version {version} of the protocol; 2 to 6 are known"),
             Self::Steps(bits) => write!(f, "it wants the protocol as it is not offered (SMFIP {bits:#x})"),
-            Self::TooManyEdits => write!(f, "it wants more changes than a message may get"),
+            Self::TooMuchProgress => write!(f, "it says again and again that it works, and does not answer"),
             Self::BadAnswer => write!(f, "its answer has no action, or no end"),
         }
     }

@@ -176,7 +176,7 @@ fn a_long_body_goes_by_the_chunk() {
     }
 }
 
-/// More changes than a message may get end it, whatever their size.
+/// More changes than a message may get are none, whatever their size; what the milter says in the end counts all the same.
 #[test]
 fn changes_are_bounded() {
     for (field, times) in [(b"X\0y\0".to_vec(), 100), ([b"X\0".to_vec(), vec![b'y'; 60_000], vec![0]].concat(), 1)] {
@@ -185,7 +185,20 @@ fn changes_are_bounded() {
         for _ in 0..times {
             conversation.handle_packet(Packet { command: b'h', data: &field }).unwrap();
         }
-        let problem = conversation.handle_packet(Packet { command: b'h', data: &field }).unwrap_err();
-        assert_eq!(problem, postring_milter::Problem::TooManyEdits);
+        conversation.handle_packet(Packet { command: b'h', data: &field }).unwrap();
+        conversation.handle_packet(Packet { command: b'r', data: b"" }).unwrap();
+        let judgement = conversation.judgement();
+        assert!(judgement.lost_edits && judgement.edits.is_empty());
+        assert!(matches!(judgement.verdict, Verdict::Refuse(reply) if reply.code == 550));
     }
+}
+
+/// One that says for ever that it works has failed.
+#[test]
+fn progress_is_bounded() {
+    let mut conversation = Conversation::over_kept(options("0000037f"));
+    assert_eq!(conversation.poll_next(&ENVELOPE, MESSAGE, &mut Vec::new()), Next::Answer);
+    let mut say = || conversation.handle_packet(Packet { command: b'p', data: b"" });
+    assert!((0..1000).all(|_| say().is_ok()));
+    assert_eq!(say().unwrap_err(), postring_milter::Problem::TooMuchProgress);
 }

@@ -18,6 +18,9 @@ pub struct DmarcConfig {
     pub reject: Action,
     /// The same if the domain asks to quarantine it. Default "junk".
     pub quarantine: Action,
+    /// What is done with a message whose From field shows several domains, stands there twice or cannot be read, so that no policy can be found for
+    /// it: "refuse" (550 5.7.26), "junk" or "none". Default "junk".
+    pub broken_from: Action,
     /// How the domain that owns another's name is found: by the "list" of public suffixes (RFC 7489) in the program, or by a "walk" through the DNS
     /// (RFC 9989). Default "list": what most records were written for.
     pub organizational_domain: OrganizationalDomain,
@@ -32,6 +35,8 @@ pub struct DmarcConfig {
     pub quarantine_points: f64,
     /// Points of "fail" if the domain asks to reject. Default 2.
     pub reject_points: f64,
+    /// Points of a From field that cannot be judged. Default 2.
+    pub broken_from_points: f64,
 }
 
 /// See [`DmarcConfig::reject`].
@@ -63,6 +68,7 @@ impl Default for DmarcConfig {
             wait_ms: 5000,
             reject: Action::Junk,
             quarantine: Action::Junk,
+            broken_from: Action::Junk,
             organizational_domain: OrganizationalDomain::List,
             trusted_sealers: Vec::new(),
             // As rspamd has them.
@@ -70,6 +76,7 @@ impl Default for DmarcConfig {
             none_points: 0.1,
             quarantine_points: 1.5,
             reject_points: 2.0,
+            broken_from_points: 2.0,
         }
     }
 }
@@ -85,6 +92,8 @@ pub struct DmarcFound<'a> {
     pub author: &'a str,
     /// A trusted sealer found it authentic.
     pub vouched: bool,
+    /// The From field is there and names no one domain.
+    pub broken_from: bool,
 }
 
 impl DmarcConfig {
@@ -103,7 +112,10 @@ impl DmarcConfig {
                 "policy.dmarc.trusted_sealers: {wrong:?} is no domain; give it as it stands in the d= of ARC-Seal"
             ));
         }
-        points::check("policy.dmarc", &[self.pass_points, self.none_points, self.quarantine_points, self.reject_points])
+        points::check(
+            "policy.dmarc",
+            &[self.pass_points, self.none_points, self.quarantine_points, self.reject_points, self.broken_from_points],
+        )
     }
 
     /// True if the seals of this domain are believed.
@@ -116,6 +128,7 @@ impl DmarcConfig {
     #[must_use]
     pub fn symbol<'a>(&self, found: DmarcFound<'a>) -> Option<Symbol<'a>> {
         let (name, points) = match (found.result, found.disposition) {
+            _ if found.broken_from => ("FROM_BROKEN", self.broken_from_points),
             ("pass", _) => ("DMARC_POLICY_ALLOW", self.pass_points),
             ("fail", _) if found.vouched => return None,
             ("fail", "reject") => ("DMARC_POLICY_REJECT", self.reject_points),
@@ -130,6 +143,7 @@ impl DmarcConfig {
     #[must_use]
     pub fn action(&self, found: DmarcFound<'_>) -> Action {
         match (found.result, found.disposition) {
+            _ if found.broken_from => self.broken_from,
             _ if found.vouched => Action::None,
             ("fail", "reject") => self.reject,
             ("fail", "quarantine") => self.quarantine,
@@ -146,7 +160,8 @@ mod tests {
     fn what_is_done_is_the_administrators() {
         let config = DmarcConfig { reject: Action::Refuse, ..DmarcConfig::default() };
         assert_eq!(config.check(), Ok(()));
-        let found = |result, disposition, vouched| DmarcFound { result, disposition, author: "a.example", vouched };
+        let found =
+            |result, disposition, vouched| DmarcFound { result, disposition, author: "a.example", vouched, broken_from: false };
         for (result, disposition, vouched, action, symbol) in [
             ("pass", "none", false, Action::None, Some("DMARC_POLICY_ALLOW")),
             ("fail", "none", false, Action::None, Some("DMARC_POLICY_SOFTFAIL")),
@@ -159,6 +174,16 @@ mod tests {
             assert_eq!(config.action(found), action, "{found:?}");
             assert_eq!(config.symbol(found).map(|symbol| symbol.name), symbol, "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_from_field_of_two_domains_is_no_way_around() {
+        let found = DmarcFound { result: "permerror", disposition: "none", author: "", vouched: false, broken_from: true };
+        let config = DmarcConfig::default();
+        assert_eq!((config.action(found), config.symbol(found).map(|symbol| symbol.weight_milli)), (Action::Junk, Some(2000)));
+        // A record that cannot be read is its domain's business.
+        let found = DmarcFound { author: "a.example", broken_from: false, ..found };
+        assert_eq!((config.action(found), config.symbol(found)), (Action::None, None));
     }
 
     #[test]

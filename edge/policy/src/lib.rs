@@ -233,7 +233,11 @@ impl PolicyConfig {
         if self.dmarc.action(found) != dmarc::Action::Refuse {
             return None;
         }
-        let text = format!("This is not from {}, which asks to refuse such mail (DMARC)", found.author);
+        let text = if found.broken_from {
+            "The From field of this message is not of one domain".to_owned()
+        } else {
+            format!("This is not from {}, which asks to refuse such mail (DMARC)", found.author)
+        };
         //= RFC 7372 section 3.3
         //# X.7.26 Multiple authentication checks failed
         Some(Reply::with_text(550, 7, 26, self.with_link(&text)))

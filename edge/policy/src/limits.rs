@@ -72,7 +72,8 @@ impl TryFrom<String> for RateLimit {
         }
         let rate = text.split_once('/').and_then(|(count, unit)| {
             let seconds = UNITS.iter().find(|(name, _)| *name == unit)?.1;
-            let count = count.parse().ok().filter(|count| (1..=10_000_000).contains(count))?;
+            // More than one a millisecond cannot be told from another.
+            let count = count.parse().ok().filter(|count| (1..=seconds.saturating_mul(1000)).contains(count))?;
             Some(Rate { count, seconds })
         });
         rate.map(|rate| Self(Some(rate)))
@@ -94,10 +95,10 @@ mod tests {
 
     #[test]
     fn rates_are_read_and_written() {
-        for text in ["300/minute", "1/second", "10000000/day", "off"] {
+        for text in ["300/minute", "1/second", "86400000/day", "off"] {
             assert_eq!(String::from(RateLimit::try_from(text.to_owned()).unwrap()), text);
         }
-        for wrong in ["", "60", "60/", "0/minute", "60/min", "-1/hour", "1/2/day", "99999999/day"] {
+        for wrong in ["", "60", "60/", "0/minute", "60/min", "-1/hour", "1/2/day", "99999999/day", "1001/second"] {
             assert!(RateLimit::try_from(wrong.to_owned()).unwrap_err().contains("is no rate"), "{wrong}");
         }
         assert_eq!(LimitsConfig::default().check(), Ok(()));

@@ -15,8 +15,15 @@ pub struct HeaderFacts {
     pub from: bool,
 }
 
-/// Header sections longer than this are not looked at further: it is time, not a limit of mail.
+/// Octets of the longest header section that is taken: ten times what real mail has.
 const HEADER_BYTES_MAX: usize = 256 * 1024;
+
+/// True for a message whose header section has more than 256 KiB: what stands behind them nobody looks at, and others may believe it.
+#[must_use]
+pub fn is_too_long(message: &[u8]) -> bool {
+    let Some(beginning) = message.get(..HEADER_BYTES_MAX) else { return false };
+    !beginning.starts_with(b"\r\n") && memmem::find(beginning, b"\r\n\r\n").is_none()
+}
 
 /// Looks through the header section. One pass over it, a line at a time; no allocation.
 #[must_use]
@@ -69,6 +76,14 @@ mod tests {
         assert!(is_international("A: ö\r\n\r\nx".as_bytes()));
         assert!(!is_international("A: o\r\n\r\nö".as_bytes()));
         assert!(is_international("A: o\r\nö".as_bytes()));
+    }
+
+    #[test]
+    fn long_headers() {
+        let field = "A: b\r\n".repeat(HEADER_BYTES_MAX / 6);
+        assert!(is_too_long(format!("{field}A: b\r\n\r\n").as_bytes()) && !is_too_long(field.as_bytes()));
+        let body = "x".repeat(HEADER_BYTES_MAX);
+        assert!(!is_too_long(format!("A: b\r\n\r\n{body}").as_bytes()) && !is_too_long(format!("\r\n{body}").as_bytes()));
     }
 
     #[test]

@@ -109,6 +109,8 @@ replies! {
     NOT_YOUR_ADDRESS = 553 7 1 "The sender address is not yours";
     /// RFC 1870 section 6.2.
     TOO_LARGE = 552 3 4 "The message is larger than we take";
+    /// A header section longer than is taken.
+    HEADER_TOO_LONG = 552 3 4 "Message refused: its header is longer than 256 KiB";
     /// A message with bare CR or LF.
     BARE_LINE_END = 550 6 0 "Message refused: bare CR or bare LF in it; lines end with CR LF (RFC 5321 section 2.3.8)";
     /// A message with a NUL.

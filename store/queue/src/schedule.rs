@@ -525,16 +525,25 @@ impl Queue {
         Some(message.progress.clone())
     }
 
-    /// The report could not be handed over now: it is given again in [`REPORT_RETRY_US`], with the same id.
-    pub fn report_failed(&mut self, id: MessageId, now_us: u64) {
+    /// The report could not be handed over now: it is given again in [`REPORT_RETRY_US`], with the same id. One that tells of no failure, only of
+    /// a delay or that others have it now, is given up instead, because the message waits for it: gives what is to be kept then.
+    pub fn report_failed(&mut self, id: MessageId, now_us: u64) -> Option<Change> {
         self.now_us = now_us;
-        let Some(Message { phase: Phase::Reporting(reporting), .. }) = self.messages.get_mut(&id) else { return };
+        let message = self.messages.get_mut(&id)?;
+        if !matches!(message.phase, Phase::Reporting(_)) {
+            return None;
+        }
+        if message.progress.recipients.iter().all(|recipient| recipient.status != Status::Failed) {
+            return self.handle_reported(id);
+        }
+        let Phase::Reporting(reporting) = &mut message.phase else { return None };
         let due_us = now_us.saturating_add(REPORT_RETRY_US);
         if let Reporting::Later(before_us) = std::mem::replace(reporting, Reporting::Later(due_us)) {
             self.report_waits.remove(&(before_us, id));
         }
         self.reports.remove(&id);
         self.report_waits.insert((due_us, id));
+        None
     }
 
     /// The sender has been told of all that failed. Gives what is to be kept; `None` if nothing was to be reported.

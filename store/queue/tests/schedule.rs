@@ -267,7 +267,8 @@ impl World {
             return self.crash();
         }
         if matches!(end, ReportEnd::Failed) {
-            return self.queue.report_failed(id, self.now_us);
+            let change = self.queue.report_failed(id, self.now_us);
+            return self.keep(id, change);
         }
         let (head, progress) = self.queue.get(id).unwrap();
         assert!(!RecipientReport::all_of(head, progress).is_empty());

@@ -228,7 +228,7 @@ mod tests {
         };
         assert_eq!(problem(&chain(50)), None);
         assert_eq!(problem(&chain(51)), Some(Problem::TooMany));
-        assert_eq!(problem(&set(1, "none").repeat(9_000 / 3)), Some(Problem::TooMany));
+        assert_eq!(problem(&set(1, "none").repeat(2_000)), Some(Problem::TooMany));
     }
 
     proptest! {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// More octets of a header are not looked at: they are hashed once for each signature.
-const HEADER_BYTES_MAX: usize = 512 * 1024;
+/// More octets of a header are not looked at: they are hashed once for each key of each signature, on the thread that serves others.
+const HEADER_BYTES_MAX: usize = 256 * 1024;
 
 /// More fields are not looked at.
 const FIELDS_MAX: usize = 10_000;

@@ -132,14 +132,17 @@ impl fmt::Display for Verification {
     }
 }
 
-/// A token or an address as it is, anything else as a quoted-string (RFC 8601 section 2.2).
+/// Characters of a value: it is cut here, before its quotes are set, and never later.
+const VALUE_MAX: usize = 320;
+
+/// A token or an address as it is, anything else as a quoted-string (RFC 8601 section 2.2). A long one is cut.
 pub(crate) fn write_value(value: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~@".contains(&byte);
-    if !value.is_empty() && value.bytes().all(plain) {
+    if !value.is_empty() && value.len() <= VALUE_MAX && value.bytes().all(plain) {
         return f.write_str(value);
     }
     f.write_str("\"")?;
-    for character in value.chars() {
+    for character in value.chars().take(VALUE_MAX) {
         match character {
             '"' | '\\' => write!(f, "\\{character}")?,
             character if character.is_control() => f.write_str(" ")?,

@@ -11,6 +11,9 @@ const CLOCK_ALLOWANCE: u64 = 300;
 /// More names in `h=` are not looked at; a header with more fields is not, either.
 const NAMES_MAX: usize = 10_000;
 
+/// Octets of an identity (`i=`).
+const IDENTITY_BYTES_MAX: usize = 320;
+
 /// Octets of a SHA-256 hash.
 pub(crate) const HASH_BYTES: usize = 32;
 
@@ -179,7 +182,8 @@ fn decoded_identity(value: &[u8]) -> Option<String> {
             byte
         });
     }
-    let text = String::from_utf8(out).ok()?;
+    // As long as an address may be (RFC 5321 section 4.5.3.1).
+    let text = String::from_utf8(out).ok().filter(|text| text.len() <= IDENTITY_BYTES_MAX)?;
     let (local, behind) = text.rsplit_once('@')?;
     (domain_text(behind.as_bytes()).is_some() && !local.chars().any(char::is_control)).then_some(text)
 }

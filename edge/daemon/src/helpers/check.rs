@@ -141,7 +141,19 @@ impl HelperCheck {
             eight_bit: transaction.eight_bit,
             recipients: &recipients,
         };
-        for milter in helpers.milters.iter().filter(|milter| milter.desk.serves(service)) {
+        let mut milters = helpers.milters.iter().filter(|milter| milter.desk.serves(service)).peekable();
+        if milters.peek().is_some() && !is_clear(shard, slot, taken.begin..range.end) {
+            //= RFC 5322 section 2.1
+            //# The body is simply a sequence of characters that follows the header section and is separated from the header section by an
+            //# empty line
+            return Err(Reply::fixed(
+                550,
+                6,
+                0,
+                "Message refused: its header does not end at an empty line, or has too many fields",
+            ));
+        }
+        for milter in milters {
             let place = Place { slot, range: taken.begin..range.end };
             let judgement = match milter.ask(shard, &envelope, &place).await {
                 Ok(judgement) => judgement,
@@ -157,6 +169,9 @@ impl HelperCheck {
                 Verdict::Accept if milter.desk.is_dry() => {}
                 Verdict::Accept => {
                     taken.junk |= judgement.quarantined;
+                    if judgement.lost_edits {
+                        milter.desk.warn_once("it wants more changes than a message may get; none is made");
+                    }
                     match change(shard, slot, place.range, &judgement.edits) {
                         Some(begin) => taken.begin = begin,
                         None => milter.desk.warn_once("its fields are too long for the room there is; a message stays as it was"),
@@ -258,6 +273,11 @@ fn service(session: &Session<Receipt>) -> Service {
 }
 
 /// Changes the header of the message where it lies; where it begins then. `None`, and nothing is changed, if it grows beyond the room.
+/// True if milters see the same header as everybody else.
+fn is_clear(shard: &Shard, slot: &Slot, range: Range<usize>) -> bool {
+    edits::has_clear_end(shard.arena().bytes(slot).get(range).unwrap_or_default())
+}
+
 fn change(shard: &Shard, slot: &Slot, range: Range<usize>, wanted: &[Edit]) -> Option<usize> {
     if wanted.is_empty() {
         return Some(range.start);

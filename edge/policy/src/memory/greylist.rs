@@ -92,6 +92,9 @@ impl<'t> Greylist<'t> {
     ///
     /// Cost: two look-ups; a copy of each address in lower case.
     pub fn visit(&self, client: IpAddr, sender: &str, recipient: &str, unix_now: u64) -> Visit {
+        if self.table.is_old(unix_now) {
+            return Visit::Known;
+        }
         let now = self.table.minute(unix_now);
         let network = network(client, 24);
         let (sender, recipient) = (sender.to_ascii_lowercase(), recipient.to_ascii_lowercase());
@@ -109,13 +112,21 @@ impl<'t> Greylist<'t> {
                 self.table.put(&whole, Entry { data: PASSED, minute: now });
                 Visit::Known
             }
-            Some(entry) if entry.data == 0 && is_fresh(&entry, self.config.retry_hours.saturating_mul(60)) => {
+            // A clock that was set back makes it a first try.
+            Some(entry)
+                if entry.data == 0 && entry.minute <= now && is_fresh(&entry, self.config.retry_hours.saturating_mul(60)) =>
+            {
                 let waited = now.saturating_sub(entry.minute);
                 if waited < self.config.delay_minutes {
                     return Visit::PutOff(self.config.delay_minutes - waited);
                 }
                 self.table.put(&whole, Entry { data: PASSED, minute: now });
-                self.table.put(&[&network], Entry { data: passes.saturating_add(1), minute: now });
+                // One sender is one, to however many it writes.
+                let of_sender = [&network[..], sender.as_bytes()];
+                if !self.table.get(&of_sender).is_some_and(|entry| is_fresh(&entry, allowed_minutes)) {
+                    self.table.put(&[&network], Entry { data: passes.saturating_add(1), minute: now });
+                }
+                self.table.put(&of_sender, Entry { data: PASSED, minute: now });
                 Visit::Passed
             }
             _ => {
@@ -171,6 +182,20 @@ mod tests {
         }
         assert_eq!(visit("c@b.example", 6), Visit::Known);
         assert_eq!(visit("d@b.example", 7 + 36 * DAY / MINUTE), Visit::PutOff(5));
+    }
+
+    #[test]
+    fn one_sender_does_not_free_its_network_and_time_that_runs_out_holds_nobody() {
+        let (table, config) = (Table::new(1024, [1, 2], NOW), GreylistConfig { network_passes: 2, ..GreylistConfig::default() });
+        let list = Greylist::new(&table, &config);
+        let visit = |sender: &str, recipient: &str, at| list.visit([192, 0, 2, 1].into(), sender, recipient, at);
+        for recipient in ["a@here.example", "b@here.example", "c@here.example"] {
+            assert_eq!(visit("a@b.example", recipient, NOW), Visit::PutOff(5));
+            assert_eq!(visit("a@b.example", recipient, NOW + 5 * MINUTE), Visit::Passed);
+        }
+        assert_eq!(visit("other@b.example", "a@here.example", NOW + 6 * MINUTE), Visit::PutOff(5));
+        assert_eq!(visit("other@b.example", "a@here.example", NOW - 60 * MINUTE), Visit::PutOff(5));
+        assert_eq!(visit("x@b.example", "a@here.example", NOW + 800 * DAY), Visit::Known);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Rates {
         Self { key, lines: (0..(entries / WAYS).clamp(1, 1 << 20)).map(|_| Line::default()).collect() }
     }
 
-    /// True if the key may once more, which is counted then. `now_ms` is any clock that does not go back. `kind` tells keys apart that are counted
+    /// True if the key may once more, which is counted then. `now_ms` is any clock. `kind` tells keys apart that are counted
     /// for different things.
     ///
     /// Cost: a hash, a line of memory, and one compare-and-swap.
@@ -72,6 +72,8 @@ impl Rates {
             let own = words.clone().find(|(_, word)| word & !TIME_MASK == fingerprint);
             let Some((entry, word)) = own.or_else(|| words.min_by_key(|(_, word)| word & TIME_MASK)) else { return true };
             let used_until = if own_word(word, fingerprint) { (word & TIME_MASK).max(now) } else { now };
+            // More than can be used up: the clock was set back.
+            let used_until = if used_until - now > allowance { now } else { used_until };
             let next = used_until.saturating_add(increment);
             if next - now > allowance {
                 return false;
@@ -102,6 +104,8 @@ mod tests {
         assert_eq!([0, 0, 0, 0, 19_000].map(|at| take(b"a", at)), [true, true, true, false, false]);
         assert!(take(b"b", 0) && rates.take(2, b"a", rate, 0));
         assert_eq!([20_000, 20_000].map(|at| take(b"a", at)), [true, false]);
+        // A clock that is set back by an hour locks nobody out.
+        assert!(rates.take(9, b"c", rate, 4_000_000) && rates.take(9, b"c", rate, 400_000));
         // After a pause all of it is there again.
         assert_eq!([200_000, 200_000, 200_000, 200_000].map(|at| take(b"a", at)), [true, true, true, false]);
     }

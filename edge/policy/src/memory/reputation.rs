@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// `[policy.reputation]`: what the client's address (of IPv6 its /64) and the domain that authenticated the message have brought before. A message
-/// below `mark_score` counts as good, one that goes to Junk or is refused as bad; what the history itself adds does not count.
+/// below `mark_score` counts as good, one that goes to Junk or is refused as bad; what the history itself adds does not count, and what lists and
+/// rules say of the client is not the domain's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReputationConfig {
@@ -87,12 +88,14 @@ impl<'t> SenderReputation<'t> {
         self.record(&[b"d", domain.to_ascii_lowercase().as_bytes()], unix_now)
     }
 
-    /// Remembers a message.
-    pub fn learn(&self, client: IpAddr, domain: Option<&str>, is_good: bool, unix_now: u64) {
+    /// Remembers a message of an address.
+    pub fn learn_address(&self, client: IpAddr, is_good: bool, unix_now: u64) {
         self.add(&[b"a", &network(client, 32)], is_good, unix_now);
-        if let Some(domain) = domain {
-            self.add(&[b"d", domain.to_ascii_lowercase().as_bytes()], is_good, unix_now);
-        }
+    }
+
+    /// Remembers a message of a domain.
+    pub fn learn_domain(&self, domain: &str, is_good: bool, unix_now: u64) {
+        self.add(&[b"d", domain.to_ascii_lowercase().as_bytes()], is_good, unix_now);
     }
 
     fn record(&self, key: &[&[u8]], unix_now: u64) -> Record {
@@ -149,13 +152,14 @@ mod tests {
         let reputation = SenderReputation::new(&table, &config);
         let client: IpAddr = [192, 0, 2, 1].into();
         for _ in 0..5 {
-            reputation.learn(client, Some("A.example"), true, NOW);
+            reputation.learn_address(client, true, NOW);
+            reputation.learn_domain("A.example", true, NOW);
         }
         let record = reputation.domain("a.example", NOW);
         assert_eq!((record, reputation.address(client, NOW)), (Record { good: 5, bad: 0 }, record));
         assert!(reputation.is_good(record));
         assert_eq!(reputation.symbol("X", record, "").unwrap().weight_milli, -500);
-        reputation.learn(client, None, false, NOW);
+        reputation.learn_address(client, false, NOW);
         let record = reputation.address(client, NOW);
         assert_eq!((record.bad, reputation.is_good(record)), (1, false));
         assert_eq!(reputation.symbol("X", record, "").unwrap().weight_milli, -333);
@@ -171,8 +175,8 @@ mod tests {
         let (table, config) = (Table::new(8, [1, 2], NOW), ReputationConfig::default());
         let reputation = SenderReputation::new(&table, &config);
         let client: IpAddr = "2001:db8::1".parse().unwrap();
-        (0..1000).for_each(|_| reputation.learn(client, None, true, NOW));
-        (0..64).for_each(|_| reputation.learn(client, None, false, NOW));
+        (0..1000).for_each(|_| reputation.learn_address(client, true, NOW));
+        (0..64).for_each(|_| reputation.learn_address(client, false, NOW));
         let record = reputation.address("2001:db8::2".parse().unwrap(), NOW);
         assert!(record.bad > 30 && record.good < 33, "{record:?}");
     }

@@ -106,6 +106,12 @@ impl Table {
         u32::try_from(unix_now.saturating_sub(self.begun) / 60).unwrap_or(MINUTE_MAX).min(MINUTE_MAX)
     }
 
+    /// True if the minutes have run out, and nothing new can be told from what is old: two years after the table was made.
+    #[must_use]
+    pub fn is_old(&self, unix_now: u64) -> bool {
+        self.minute(unix_now) == MINUTE_MAX
+    }
+
     fn place(&self, key: &[&[u8]]) -> (&[AtomicU64], u64) {
         let hash = hash(self.key, key);
         let count = u64::try_from(self.lines.len()).unwrap_or(1);

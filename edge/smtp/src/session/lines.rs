@@ -36,6 +36,7 @@ impl<R> Session<R> {
         };
         let Some(end) = end else {
             if self.skipping || self.partial.len() + input.len() > maximum {
+                self.skips_chunk |= !self.skipping && begins_with_bdat(&self.partial, input);
                 self.skipping = true;
                 // Only the last byte matters: it may be the CR of the end.
                 self.partial.clear();
@@ -48,6 +49,11 @@ impl<R> Session<R> {
         self.deadline_ms = now.monotonic_ms.saturating_add(self.config.command_wait_ms);
         let rest_behind = input.len() > end;
         if self.skipping || self.partial.len() + end > maximum {
+            if std::mem::take(&mut self.skips_chunk) || !self.skipping && begins_with_bdat(&self.partial, input) {
+                replies::BAD_BDAT.write_to(out);
+                self.close();
+                return end;
+            }
             self.skipping = false;
             self.partial = Vec::new();
             self.reading = Reading::Commands;
@@ -70,6 +76,13 @@ impl<R> Session<R> {
         // A TLS handshake on a plain port, told by its first bytes, would otherwise be a syntax error.
         let text =
             std::str::from_utf8(line).ok().filter(|text| !text.bytes().any(|byte| byte == b'\r' || byte == b'\n' || byte == 0));
+        // Whatever is wrong with a BDAT, its octets follow and must not be read as commands.
+        let is_broken_bdat =
+            |text: &str| begins_with_bdat(&[], text.as_bytes()) && !text.get(4..).unwrap_or_default().starts_with(' ');
+        if matches!(self.reading, Reading::Commands) && text.map_or(begins_with_bdat(&[], line), is_broken_bdat) {
+            replies::BAD_BDAT.write_to(out);
+            return self.close();
+        }
         let Some(text) = text else {
             self.reading = Reading::Commands;
             return self.error(&replies::BAD_LINE, out);
@@ -140,4 +153,10 @@ impl<R> Session<R> {
 fn begins_with_auth(partial: &[u8], input: &[u8]) -> bool {
     let mut line = partial.iter().chain(input).map(u8::to_ascii_uppercase);
     b"AUTH ".iter().all(|byte| line.next() == Some(*byte))
+}
+
+/// True if the line that lies in these two pieces begins with BDAT, and not with a longer word.
+fn begins_with_bdat(partial: &[u8], input: &[u8]) -> bool {
+    let mut line = partial.iter().chain(input).map(u8::to_ascii_uppercase);
+    b"BDAT".iter().all(|byte| line.next() == Some(*byte)) && line.next().is_none_or(|byte| !byte.is_ascii_alphanumeric())
 }

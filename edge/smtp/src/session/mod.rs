@@ -91,6 +91,8 @@ pub struct Session<R> {
     partial: Vec<u8>,
     /// The rest of a line that was too long is skipped.
     skipping: bool,
+    /// That line is a BDAT.
+    skips_chunk: bool,
     helo: String,
     extended: bool,
     tls: Option<TlsInfo>,
@@ -132,6 +134,7 @@ impl<R> Session<R> {
             steps,
             partial: Vec::new(),
             skipping: false,
+            skips_chunk: false,
             helo: String::new(),
             extended: false,
             tls: None,

@@ -51,7 +51,8 @@ fn attributes(argument: &str, before: Client) -> Option<Client> {
         let value = decode_xtext(value)?;
         let is_known = !matches!(value.to_ascii_uppercase().as_str(), "[UNAVAILABLE]" | "[TEMPUNAVAIL]");
         match known {
-            "ADDR" if is_known => client.address = address(&value)?,
+            // Nobody knows who it is: then it is nobody whom we trust, and surely not the proxy.
+            "ADDR" => client.address = if is_known { address(&value)? } else { Ipv4Addr::UNSPECIFIED.into() },
             "PORT" if is_known => client.port = value.parse().ok()?,
             "PROTO" if !matches!(value.to_ascii_uppercase().as_str(), "SMTP" | "ESMTP") => return None,
             _ => {}

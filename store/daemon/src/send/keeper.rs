@@ -250,7 +250,7 @@ impl Keeper {
             if handed_over {
                 self.reported(id);
             } else {
-                self.queue.report_failed(id, now_us());
+                self.report_failed(id);
             }
         }
         while !self.draining && self.reports.has_room() {
@@ -267,6 +267,14 @@ impl Keeper {
         });
         self.stats.add(Counter::OutboundBounced, failed as u64);
         if let Some(change) = self.queue.handle_reported(id) {
+            self.change(id, change);
+        }
+    }
+
+    /// It is tried again, or given up if the message waits for no more than a notice.
+    fn report_failed(&mut self, id: MessageId) {
+        if let Some(change) = self.queue.report_failed(id, now_us()) {
+            tracing::warn!(%id, "a notice of delay or of relaying is lost; the delivery goes on");
             self.change(id, change);
         }
     }
@@ -375,7 +383,7 @@ impl Keeper {
             Err(text) => {
                 tracing::warn!(%id, "the report to its sender waits: {text}");
                 self.reports.forget(id);
-                self.queue.report_failed(id, now_us());
+                self.report_failed(id);
             }
         }
     }
