@@ -1,5 +1,6 @@
 //! Load for mail servers, and the comparison with rivals under it.
 
+mod checks;
 mod compare;
 mod dns;
 mod dns_compare;
@@ -12,6 +13,7 @@ mod server;
 mod sink;
 mod smoke;
 mod statistics;
+mod turn;
 mod verify;
 mod volume;
 
@@ -40,6 +42,8 @@ enum Command {
     Sink(sink::Options),
     /// Postfix with virtual(8) and Postring in turns under the same load
     Compare(compare::Options),
+    /// Postring with all checks of senders, without, and Postfix with rspamd, in turns under the same signed mail
+    Checks(checks::Options),
     /// NSD, Knot, Unbound, rbldnsd and Postring in turns under the same questions; our generator beside dnsperf
     DnsCompare(dns_compare::Options),
     /// Postring driven in turns by smtp-source and by our generator: do they agree?
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Dns(options) => dns::command(&options),
         Command::Sink(options) => sink::command(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Checks(options) => checks::run(&options),
         Command::DnsCompare(options) => dns_compare::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Latency(options) => latency::run(&options),
@@ -86,11 +91,7 @@ fn smtp(options: &generator::Options) -> Result<(), String> {
         println!("{machine}");
         report.print();
     }
-    if report.accepted == options.count as u64 {
-        Ok(())
-    } else {
-        Err(format!("{} of {} messages accepted", report.accepted, options.count))
-    }
+    report.all_accepted(options.count)
 }
 
 /// Of long work; hidden where numbers go to a machine, or standard error is no terminal.
