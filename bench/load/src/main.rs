@@ -9,6 +9,7 @@ mod idle;
 mod latency;
 mod machine;
 mod memory;
+mod refuse;
 mod server;
 mod sink;
 mod smoke;
@@ -44,6 +45,11 @@ enum Command {
     Compare(compare::Options),
     /// Postring with all checks of senders, without, and Postfix with rspamd, in turns under the same signed mail
     Checks(checks::Options),
+    /// Clients that a block list names, refused at connect: Postring beside a loop that does nothing else
+    Refuse(refuse::Options),
+    /// The loop itself; `refuse` starts it
+    #[command(hide = true)]
+    BareRefusal(refuse::BareOptions),
     /// NSD, Knot, Unbound, rbldnsd and Postring in turns under the same questions; our generator beside dnsperf
     DnsCompare(dns_compare::Options),
     /// Postring driven in turns by smtp-source and by our generator: do they agree?
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
         Command::Sink(options) => sink::command(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Checks(options) => checks::run(&options),
+        Command::Refuse(options) => refuse::run(&options),
+        Command::BareRefusal(options) => refuse::bare(&options),
         Command::DnsCompare(options) => dns_compare::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Latency(options) => latency::run(&options),

@@ -203,8 +203,8 @@ fn waits(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)
 }
 
-/// The code of a whole reply.
-fn complete(reply: &[u8]) -> Option<u8> {
+/// The first digit of the code of a whole reply; `None` while more is to come.
+pub fn complete(reply: &[u8]) -> Option<u8> {
     let last = reply.strip_suffix(b"\r\n")?.rsplit(|byte| *byte == b'\n').next()?;
     if last.get(3) == Some(&b'-') { None } else { last.first().copied() }
 }

@@ -9,7 +9,7 @@ pub mod message;
 mod report;
 mod schedule;
 
-pub use connection::{connect, connect_from};
+pub use connection::{complete, connect, connect_from};
 pub use letter::{Client, Letter};
 pub use report::Report;
 pub use schedule::{Schedule, Spacing};

@@ -1,5 +1,6 @@
 //! A server under load: in a cgroup of its own (so that every process counts, short ones too), pinned to one core, on a fresh volume.
 
+mod bare;
 mod dns;
 mod postfix;
 mod postring;
