@@ -2,6 +2,7 @@
 
 mod checks;
 mod compare;
+mod core_rate;
 mod dns;
 mod dns_compare;
 mod generator;
@@ -14,6 +15,7 @@ mod server;
 mod sink;
 mod smoke;
 mod statistics;
+mod tls;
 mod turn;
 mod verify;
 mod volume;
@@ -50,6 +52,8 @@ enum Command {
     /// The loop itself; `refuse` starts it
     #[command(hide = true)]
     BareRefusal(refuse::BareOptions),
+    /// STARTTLS, full and resumed handshakes, with a message and without: Postring and Postfix in turns
+    Tls(tls::Options),
     /// NSD, Knot, Unbound, rbldnsd and Postring in turns under the same questions; our generator beside dnsperf
     DnsCompare(dns_compare::Options),
     /// Postring driven in turns by smtp-source and by our generator: do they agree?
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Checks(options) => checks::run(&options),
         Command::Refuse(options) => refuse::run(&options),
         Command::BareRefusal(options) => refuse::bare(&options),
+        Command::Tls(options) => tls::run(&options),
         Command::DnsCompare(options) => dns_compare::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Latency(options) => latency::run(&options),

@@ -1,13 +1,13 @@
 //! Clients that a local block list names, refused at connect: Postring, and a loop that accepts, sends a line and closes, in turns. What the kernel takes
 //! for a connection is most of both.
 
+use crate::core_rate::{EXPLAINED, Run, Summary};
 use crate::generator::{STALL, complete, connect_from, positive};
 use crate::machine::{Cores, Machine, own_cpu_seconds};
 use crate::server::{Flavour, Place, Server, Setup};
-use crate::statistics::Spread;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -49,14 +49,6 @@ pub fn bare(options: &BareOptions) -> Result<(), String> {
         let line = format!("554 5.7.1 Client [{}] is blocked by list.bench.example: listed for a benchmark\r\n", client.ip());
         let _ = stream.write_all(line.as_bytes());
     }
-}
-
-/// One run of one server.
-struct Turn {
-    rate: f64,
-    cpu_us: f64,
-    busy: f64,
-    load_busy: f64,
 }
 
 /// A place of the load: a connection that waits for its refusal.
@@ -148,8 +140,7 @@ impl Load {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // counts of a benchmark
-fn turn(server: &Server, connections: usize, time: Duration) -> Result<Turn, String> {
+fn turn(server: &Server, connections: usize, time: Duration) -> Result<Run, String> {
     let wrong = |error: String| format!("{}: {error}", server.name);
     let target = ([127, 0, 0, 1], server.port).into();
     let load = || Load::new(target, connections).map_err(|error| error.to_string());
@@ -158,38 +149,7 @@ fn turn(server: &Server, connections: usize, time: Duration) -> Result<Turn, Str
     let (cpu, own) = (server.cpu_seconds(), own_cpu_seconds());
     let seconds = load.run(time).map_err(wrong)?;
     let (cpu, own) = (server.cpu_seconds() - cpu, own_cpu_seconds() - own);
-    Ok(Turn {
-        rate: load.refused as f64 / seconds.max(1e-9),
-        cpu_us: cpu * 1e6 / load.refused.max(1) as f64,
-        busy: 100.0 * cpu / seconds.max(1e-9),
-        load_busy: 100.0 * own / seconds.max(1e-9),
-    })
-}
-
-struct Summary {
-    name: &'static str,
-    rate: Spread,
-    cpu_us: Spread,
-    busy: Spread,
-    load_busy: Spread,
-}
-
-impl Summary {
-    fn of(name: &'static str, turns: &[Turn]) -> Self {
-        let spread = |value: fn(&Turn) -> f64| Spread::of(turns.iter().map(value));
-        Self {
-            name,
-            rate: spread(|turn| turn.rate),
-            cpu_us: spread(|turn| turn.cpu_us),
-            busy: spread(|turn| turn.busy),
-            load_busy: spread(|turn| turn.load_busy),
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({ "name": self.name, "refusals_per_second": self.rate.json(), "cpu_us_a_refusal": self.cpu_us.json(),
-            "refusals_per_second_of_a_core": 1e6 / self.cpu_us.median, "busy_percent": self.busy.json(), "load_busy_percent": self.load_busy.json() })
-    }
+    Ok(Run::of(load.refused, seconds, cpu, own))
 }
 
 pub fn run(options: &Options) -> Result<(), String> {
@@ -214,7 +174,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         Server::bare_refusal(Place { port: bare_port, cores, makeshift: setup.smoke })?,
         Server::postring_as(setup, cores, Flavour { config: &config, ..Flavour::default() }, true)?,
     ];
-    let mut turns: [Vec<Turn>; 2] = Default::default();
+    let mut turns: [Vec<Run>; 2] = Default::default();
     let bar = crate::progress((rounds * servers.len()) as u64, setup.json);
     for round in 0..rounds {
         let mut order: Vec<_> = servers.iter().zip(&mut turns).collect();
@@ -245,22 +205,9 @@ pub fn run(options: &Options) -> Result<(), String> {
         options.connections,
         crate::runs_text(rounds, setup.smoke)
     );
-    println!("busy: the server's CPU of a core, all its processes; load: the generator's, which is the limit near 100");
-    println!(
-        "{:<10} {:>26} {:>26} {:>16} {:>8} {:>8}",
-        "", "refused/s", "CPU us a refusal", "refused/s a core", "busy %", "load %"
-    );
-    for summary in [&bare, &postring] {
-        println!(
-            "{:<10} {:>26} {:>26} {:>16.0} {:>8.0} {:>8.0}",
-            summary.name,
-            summary.rate.text(0),
-            summary.cpu_us.text(2),
-            1e6 / summary.cpu_us.median,
-            summary.busy.median,
-            summary.load_busy.median
-        );
-    }
+    println!("{EXPLAINED}");
+    Summary::print_head("refused");
+    [&bare, &postring].into_iter().for_each(Summary::print);
     println!("Postring's refusals/s, as fast as it went here, are {of_rate:.2} of the bare loop's");
     if !of_core.is_nan() {
         println!("Postring's refusals of a core (by CPU) are {of_core:.2} of the bare loop's; the aim is at least {AIM}");
