@@ -10,7 +10,7 @@ mod found;
 mod senders;
 mod sign;
 
-use crate::generator::{self, Spacing};
+use crate::generator::{self, Letter, Spacing};
 use crate::machine::{Cores, Machine};
 use crate::server::{Flavour, Place, Server, Setup};
 use crate::statistics::Spread;
@@ -67,10 +67,10 @@ fn dns(upstream: u16) -> String {
     )
 }
 
-/// All checks, of everybody, as shipped; but nobody waits, and nobody is too fast.
+/// All checks, of everybody, as shipped; but nobody waits, and nobody is too fast. The list refuses by itself, as Postfix has it.
 fn checks_on(upstream: u16) -> String {
     format!(
-        "{}\n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\n\n[[policy.dnsbl]]\nzone = \"{BLOCK_LIST}\"\n\n\
+        "{}\n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\n\n[[policy.dnsbl]]\nzone = \"{BLOCK_LIST}\"\nweight = 5.0\n\n\
          [policy.limits]\nconnections_per_address = \"off\"\nconnections_per_network = \"off\"\n",
         dns(upstream)
     )
@@ -108,7 +108,22 @@ impl Contender {
         };
         let is_first = self.turns.is_empty();
         self.turns.push(Turn::run(&self.server, warm, count, &mut self.delivered, send)?);
-        if is_first { found::check(&self.server, self.is_checked) } else { Ok(()) }
+        if !is_first {
+            return Ok(());
+        }
+        found::check(&self.server, self.is_checked)?;
+        if self.is_checked { self.refuses_listed(&senders.listed) } else { Ok(()) }
+    }
+
+    /// The list must have been asked: only a refusal that names it shows that.
+    fn refuses_listed(&self, letter: &Letter) -> Result<(), String> {
+        let target = ([127, 0, 0, 1], self.server.port).into();
+        let load = generator::Options::plain(target, 1, 1, 0);
+        let report = generator::send(&load, std::slice::from_ref(letter), &ProgressBar::hidden())?;
+        match report.first_refusal {
+            Some(reply) if reply.contains(BLOCK_LIST) && report.accepted == 0 => Ok(()),
+            reply => Err(format!("{}: a client that {BLOCK_LIST} names was not refused for it: {reply:?}", self.server.name)),
+        }
     }
 
     fn summary(&self) -> Summary {

@@ -19,6 +19,8 @@ const SECOND: [&str; 8] = ["freight", "books", "dental", "software", "travel", "
 pub struct Senders {
     /// A message of each, signed, brought by its host.
     pub letters: Vec<Letter>,
+    /// The same message as the first from a host that the list names; else there is nothing wrong with it.
+    pub listed: Letter,
     pub signed: Vec<Signed>,
     /// All there is in the DNS, as the root zone.
     pub zone: String,
@@ -49,10 +51,12 @@ impl Senders {
             "$ORIGIN .\n$TTL 86400\n. SOA ns.servers.example. hostmaster.servers.example. 1 7200 3600 1209600 3600\n. NS ns.servers.example.\n\
              ns.servers.example. A 127.0.0.1\n2.0.0.127.{BLOCK_LIST}. A 127.0.0.2\n2.0.0.127.{BLOCK_LIST}. TXT \"test\"\n"
         );
-        // Some are listed; none of them sends.
         for last in 1..=100 {
             let _ = writeln!(zone, "{last}.0.67.127.{BLOCK_LIST}. A 127.0.0.2");
         }
+        // One of them sends, to see that the list is asked.
+        let listed = Client { address: Ipv4Addr::new(127, 67, 0, 1), name: "mail.listed.example".to_owned() };
+        let _ = write!(zone, "{0}. A {1}\n1.0.67.127.in-addr.arpa. PTR {0}.\n", listed.name, listed.address);
         let (mut letters, mut signed) = (Vec::new(), Vec::new());
         for number in 0..domains {
             let (name, address) = (domain(number), address(number));
@@ -76,7 +80,8 @@ impl Senders {
                 client: Some(Client { address, name: format!("mail.{name}") }),
             });
         }
-        Ok(Self { letters, signed, zone })
+        let first = letters.first().cloned().ok_or("no domain sends")?;
+        Ok(Self { letters, listed: Letter { client: Some(listed), ..first }, signed, zone })
     }
 }
 
