@@ -57,14 +57,15 @@ impl Summary {
     }
 
     pub fn print(&self) {
+        let number = |value: f64| if value.is_nan() { "-".to_owned() } else { format!("{value:.0}") };
         println!(
-            "{:<10} {:>26} {:>26} {:>22.0} {:>8.0} {:>8.0}",
+            "{:<10} {:>26} {:>26} {:>22} {:>8} {:>8}",
             self.name,
             self.rate.text(0),
             self.cpu_us.text(1),
-            1e6 / self.cpu_us.median,
-            self.busy.median,
-            self.load_busy.median
+            number(1e6 / self.cpu_us.median),
+            number(self.busy.median),
+            number(self.load_busy.median)
         );
     }
 
