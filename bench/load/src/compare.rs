@@ -2,10 +2,10 @@
 
 use crate::generator::{self, Spacing};
 use crate::machine::{Cores, Machine};
-use crate::server::{Server, Setup};
-use crate::statistics::Spread;
+use crate::server::{MAIN_AS_COMPARED, Server, Setup};
+use crate::turn::{Summary, Turn};
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -31,76 +31,13 @@ pub struct Options {
     setup: Setup,
 }
 
-struct Turn {
-    rate: f64,
-    cpu_ms: f64,
-    memory: f64,
-    p50_us: f64,
-    p99_us: f64,
-}
-
-#[allow(clippy::cast_precision_loss)] // counts of a benchmark
 fn turn(server: &Server, options: &Options, connections: usize, count: usize, delivered: &mut usize) -> Result<Turn, String> {
     let target = ([127, 0, 0, 1], server.port).into();
-    let mut send = |count: usize| {
+    Turn::run(server, count / 10 + 1, count, delivered, |count| {
         let plain = generator::Options::plain(target, connections, count, options.size);
         let load = generator::Options { rate: options.rate, spacing: Spacing::Random, ..plain };
-        let report = generator::run(&load, &ProgressBar::hidden())?;
-        if report.accepted != count as u64 {
-            return Err(format!("{}: {} of {count} messages were accepted", server.name, report.accepted));
-        }
-        *delivered += count;
-        server.wait_delivered(*delivered)?;
-        Ok(report)
-    };
-    send(count / 10 + 1)?;
-    let before = server.cpu_seconds();
-    let report = send(count)?;
-    let cpu_ms = (server.cpu_seconds() - before) * 1000.0 / count as f64;
-    let latency = report.from_due.as_ref().unwrap_or(&report.latency);
-    let percentile = |quantile: f64| latency.value_at_quantile(quantile) as f64;
-    Ok(Turn { rate: report.rate(), cpu_ms, memory: server.memory_mib(), p50_us: percentile(0.5), p99_us: percentile(0.99) })
-}
-
-/// All turns of one server.
-struct Summary {
-    name: &'static str,
-    rate: Spread,
-    cpu_ms: Spread,
-    memory: Spread,
-    p50_us: Spread,
-    p99_us: Spread,
-}
-
-impl Summary {
-    fn of(name: &'static str, turns: &[Turn]) -> Self {
-        let spread = |value: fn(&Turn) -> f64| Spread::of(turns.iter().map(value));
-        Self {
-            name,
-            rate: spread(|turn| turn.rate),
-            cpu_ms: spread(|turn| turn.cpu_ms),
-            memory: spread(|turn| turn.memory),
-            p50_us: spread(|turn| turn.p50_us),
-            p99_us: spread(|turn| turn.p99_us),
-        }
-    }
-
-    fn print(&self) {
-        println!(
-            "{:<10} {:>26} {:>28} {:>10.0} {:>10.0} {:>10.0}",
-            self.name,
-            self.rate.text(0),
-            self.cpu_ms.text(3),
-            self.memory.median,
-            self.p50_us.median,
-            self.p99_us.median
-        );
-    }
-
-    fn json(&self) -> Value {
-        json!({ "name": self.name, "messages_per_second": self.rate.json(), "cpu_ms_a_message": self.cpu_ms.json(),
-            "pss_mib": self.memory.json(), "p50_us": self.p50_us.json(), "p99_us": self.p99_us.json() })
-    }
+        generator::run(&load, &ProgressBar::hidden())
+    })
 }
 
 pub fn run(options: &Options) -> Result<(), String> {
@@ -125,7 +62,10 @@ pub fn run(options: &Options) -> Result<(), String> {
     let mut results = Vec::new();
     for &connections in connections {
         let (mut postfix, mut postring) = (Vec::new(), Vec::new());
-        let rivals = (Server::postfix(22_625, cores, setup.smoke)?, Server::postring(setup, cores, options.scan, setup.smoke)?);
+        let rivals = (
+            Server::postfix(22_625, cores, setup.smoke, MAIN_AS_COMPARED)?,
+            Server::postring(setup, cores, options.scan, setup.smoke)?,
+        );
         let bar = crate::progress(rounds as u64 * 2, setup.json);
         let (mut delivered_postfix, mut delivered_postring) = (0, 0);
         for _ in 0..rounds {
@@ -145,10 +85,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         }
         let scan = if options.scan { ", Postring with YARA-X and Bayes" } else { ", no scan" };
         println!("\n{connections} connections{scan}; each on {}", rivals.1.text());
-        println!(
-            "{:<10} {:>26} {:>28} {:>10} {:>10} {:>10}",
-            "", "messages/s", "CPU ms a message", "PSS MiB", "p50 us", "p99 us"
-        );
+        Summary::print_head();
         postfix.print();
         postring.print();
         if !ratio.is_nan() {

@@ -64,12 +64,10 @@ pub fn run(options: &Options) -> Result<(), String> {
     let mut send = |connections: usize, messages_per_connection: usize, rate: Option<f64>, count: usize| {
         let plain = generator::Options::plain(target, connections, count, options.size);
         let report = generator::run(&generator::Options { messages_per_connection, rate, ..plain }, &ProgressBar::hidden())?;
-        if report.accepted != count as u64 {
-            return Err(format!("{} of {count} messages were accepted", report.accepted));
-        }
+        report.all_accepted(count)?;
         delivered += count;
         server.wait_delivered(delivered)?;
-        Ok(report)
+        Ok::<_, String>(report)
     };
     send(1, 50, None, 50)?;
     let (mut alone, mut paced) = (Vec::new(), Vec::new());

@@ -69,6 +69,13 @@ impl Cores {
     }
 }
 
+/// Time this thread has worked, seconds; not a number where the kernel does not say.
+#[allow(clippy::cast_precision_loss)] // nanoseconds
+pub fn own_cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).map_or(f64::NAN, |time| time as f64 / 1e9)
+}
+
 /// As many open files as the hard limit allows.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -1,6 +1,8 @@
 //! Load for mail servers, and the comparison with rivals under it.
 
+mod checks;
 mod compare;
+mod core_rate;
 mod dns;
 mod dns_compare;
 mod generator;
@@ -8,10 +10,13 @@ mod idle;
 mod latency;
 mod machine;
 mod memory;
+mod refuse;
 mod server;
 mod sink;
 mod smoke;
 mod statistics;
+mod tls;
+mod turn;
 mod verify;
 mod volume;
 
@@ -40,6 +45,15 @@ enum Command {
     Sink(sink::Options),
     /// Postfix with virtual(8) and Postring in turns under the same load
     Compare(compare::Options),
+    /// Postring with all checks of senders, without, and Postfix with rspamd, in turns under the same signed mail
+    Checks(checks::Options),
+    /// Clients that a block list names, refused at connect: Postring beside a loop that does nothing else
+    Refuse(refuse::Options),
+    /// The loop itself; `refuse` starts it
+    #[command(hide = true)]
+    BareRefusal(refuse::BareOptions),
+    /// STARTTLS, full and resumed handshakes, with a message and without: Postring and Postfix in turns
+    Tls(tls::Options),
     /// NSD, Knot, Unbound, rbldnsd and Postring in turns under the same questions; our generator beside dnsperf
     DnsCompare(dns_compare::Options),
     /// Postring driven in turns by smtp-source and by our generator: do they agree?
@@ -58,6 +72,10 @@ fn main() -> ExitCode {
         Command::Dns(options) => dns::command(&options),
         Command::Sink(options) => sink::command(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Checks(options) => checks::run(&options),
+        Command::Refuse(options) => refuse::run(&options),
+        Command::BareRefusal(options) => refuse::bare(&options),
+        Command::Tls(options) => tls::run(&options),
         Command::DnsCompare(options) => dns_compare::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Latency(options) => latency::run(&options),
@@ -86,11 +104,7 @@ fn smtp(options: &generator::Options) -> Result<(), String> {
         println!("{machine}");
         report.print();
     }
-    if report.accepted == options.count as u64 {
-        Ok(())
-    } else {
-        Err(format!("{} of {} messages accepted", report.accepted, options.count))
-    }
+    report.all_accepted(options.count)
 }
 
 /// Of long work; hidden where numbers go to a machine, or standard error is no terminal.

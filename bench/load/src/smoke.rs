@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         return Err("dns-compare failed".to_owned());
     }
     println!("(dns-compare: {:.1} s)", begun.elapsed().as_secs_f64());
-    for name in ["latency", "idle", "verify", "compare"] {
+    for name in ["latency", "idle", "verify", "compare", "checks", "refuse", "tls"] {
         let hindered = match name {
             "verify" | "compare" if without_postfix => Some("Debian's package postfix is missing"),
             "compare" if !root => Some("Postfix starts as root only"),

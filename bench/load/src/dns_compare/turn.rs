@@ -2,6 +2,7 @@
 
 use crate::dns::{self, Load, Questions, Report, ratio};
 use crate::generator::Spacing;
+use crate::machine::own_cpu_seconds;
 use crate::server::Server;
 use crate::statistics::Spread;
 use indicatif::ProgressBar;
@@ -38,13 +39,6 @@ pub struct Turn {
     lost: f64,
     nxdomain: f64,
     with_records: f64,
-}
-
-/// Time this process has worked, seconds.
-#[allow(clippy::cast_precision_loss)] // nanoseconds
-fn own_cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).map_or(f64::NAN, |time| time as f64 / 1e9)
 }
 
 impl Part<'_> {

@@ -1,5 +1,6 @@
 //! One connection: the client's half of the dialogue, in lock step.
 
+use super::letter::{Client, Letter};
 use super::schedule::Due;
 use super::{Options, Report};
 use mio::net::TcpStream;
@@ -21,6 +22,9 @@ pub enum Stage {
     Quit,
 }
 
+/// What a client without a name of its own calls itself.
+const HELO: &str = "load.example";
+
 pub struct Connection {
     pub stream: TcpStream,
     pub stage: Stage,
@@ -37,14 +41,20 @@ pub struct Connection {
 
 /// A socket that connects: without waiting, from one of many loopback addresses.
 pub fn connect(target: SocketAddr, number: usize) -> std::io::Result<TcpStream> {
+    // 240 addresses: no run is short of ports because the last one's are still in TIME_WAIT.
+    let host = u8::try_from(2 + number % 240).unwrap_or(2);
+    // Not 127.0.0.x: 127.0.0.2 stands in every block list, for tests (RFC 5782 section 5).
+    let from = Ipv4Addr::new(127, 0, 1, host);
+    connect_from(target, Some(from).filter(|_| target.ip().is_loopback() && target.is_ipv4()))
+}
+
+/// A socket that connects: without waiting, from this address.
+pub fn connect_from(target: SocketAddr, from: Option<Ipv4Addr>) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    if target.ip().is_loopback() && target.is_ipv4() {
-        // 240 addresses: no run is short of ports because the last one's are still in TIME_WAIT.
-        let host = u8::try_from(2 + number % 240).unwrap_or(2);
-        // Not 127.0.0.x: 127.0.0.2 stands in every block list, for tests (RFC 5782 section 5).
-        socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, host), 0)))?;
+    if let Some(from) = from {
+        socket.bind(&SockAddr::from(SocketAddrV4::new(from, 0)))?;
     }
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
@@ -70,10 +80,10 @@ impl Connection {
     }
 
     /// Begins a message on an idle connection.
-    pub fn begin(&mut self, message: Due) -> std::io::Result<()> {
+    pub fn begin(&mut self, message: Due, letters: &[Letter]) -> std::io::Result<()> {
         self.message = Some(message);
         self.heard = Instant::now();
-        self.mail();
+        self.mail(Letter::of(letters, message.number));
         self.flush()
     }
 
@@ -88,7 +98,7 @@ impl Connection {
         &mut self,
         buffer: &mut [u8],
         options: &Options,
-        bodies: &[Vec<u8>],
+        letters: &[Letter],
         report: &mut Report,
     ) -> std::io::Result<bool> {
         loop {
@@ -102,8 +112,11 @@ impl Connection {
             }
             self.heard = Instant::now();
             if let Some(code) = complete(&self.reply) {
+                if matches!(code, b'4' | b'5') && report.first_refusal.is_none() {
+                    report.first_refusal = Some(String::from_utf8_lossy(&self.reply).trim_end().to_owned());
+                }
                 self.reply.clear();
-                if !self.answer(code, options, bodies, report) {
+                if !self.answer(code, options, letters, report) {
                     return Ok(false);
                 }
             }
@@ -121,9 +134,10 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&mut self, code: u8, options: &Options, bodies: &[Vec<u8>], report: &mut Report) -> bool {
+    fn answer(&mut self, code: u8, options: &Options, letters: &[Letter], report: &mut Report) -> bool {
         let good = code == b'2' || code == b'3';
         let number = self.message.map_or(0, |message| message.number);
+        let letter = Letter::of(letters, number);
         match self.stage {
             // Idle: the server says something on its own, 421 for example.
             Stage::Quit | Stage::Idle => return false,
@@ -145,9 +159,11 @@ impl Connection {
             }
             Stage::Greeting => {
                 self.stage = Stage::Hello;
-                self.out.extend_from_slice(if options.helo { b"HELO load.example\r\n" } else { b"EHLO load.example\r\n" });
+                let name = letter.and_then(|letter| letter.client.as_ref()).map_or(HELO, |Client { name, .. }| name.as_str());
+                // A vector takes all that is written to it, here and below.
+                let _ = write!(self.out, "{} {name}\r\n", if options.helo { "HELO" } else { "EHLO" });
             }
-            Stage::Hello => self.mail(),
+            Stage::Hello => self.mail(letter),
             Stage::Mail => self.recipient(number, options),
             Stage::Recipient if self.recipients_named < options.recipients => self.recipient(number, options),
             Stage::Recipient => {
@@ -156,24 +172,23 @@ impl Connection {
             }
             Stage::Data => {
                 self.stage = Stage::Body;
-                self.out.extend_from_slice(bodies.get(number % bodies.len()).map(Vec::as_slice).unwrap_or_default());
+                self.out.extend_from_slice(letter.map(|letter| letter.wire.as_slice()).unwrap_or_default());
             }
         }
         true
     }
 
-    fn mail(&mut self) {
+    fn mail(&mut self, letter: Option<&Letter>) {
         self.stage = Stage::Mail;
         self.mail_at = Instant::now();
         self.recipients_named = 0;
-        self.out.extend_from_slice(b"MAIL FROM:<load@far.example>\r\n");
+        let _ = write!(self.out, "MAIL FROM:<{}>\r\n", letter.map(|letter| letter.reverse_path.as_str()).unwrap_or_default());
     }
 
     fn recipient(&mut self, number: usize, options: &Options) {
         self.stage = Stage::Recipient;
         let mailbox = (number + self.recipients_named) % options.boxes.clamp(1, 100);
         self.recipients_named += 1;
-        // A vector takes all that is written to it.
         let _ = write!(self.out, "RCPT TO:<u{mailbox:02}@{}>\r\n", options.domain);
     }
 
@@ -188,8 +203,8 @@ fn waits(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)
 }
 
-/// The code of a whole reply.
-fn complete(reply: &[u8]) -> Option<u8> {
+/// The first digit of the code of a whole reply; `None` while more is to come.
+pub fn complete(reply: &[u8]) -> Option<u8> {
     let last = reply.strip_suffix(b"\r\n")?.rsplit(|byte| *byte == b'\n').next()?;
     if last.get(3) == Some(&b'-') { None } else { last.first().copied() }
 }

@@ -4,11 +4,13 @@
 //! fixed times; one that finds no free connection waits, and that wait counts.
 
 mod connection;
+mod letter;
 pub mod message;
 mod report;
 mod schedule;
 
-pub use connection::connect;
+pub use connection::{complete, connect, connect_from};
+pub use letter::{Client, Letter};
 pub use report::Report;
 pub use schedule::{Schedule, Spacing};
 
@@ -97,12 +99,17 @@ pub fn positive(text: &str) -> Result<f64, String> {
 
 /// Sends all messages.
 pub fn run(options: &Options, bar: &ProgressBar) -> Result<Report, String> {
-    crate::machine::raise_descriptor_limit();
     let mails = options.folder.as_deref().map(message::of_folder).transpose()?;
     let mails = mails.unwrap_or_else(|| vec![message::generated(options.size)]);
-    let bodies: Vec<Vec<u8>> = mails.iter().map(|mail| message::wire(mail)).collect();
+    let letters: Vec<Letter> = mails.iter().map(|mail| Letter::plain(mail)).collect();
+    send(options, &letters, bar)
+}
+
+/// Sends as many of these as are asked for, again from the first after the last.
+pub fn send(options: &Options, letters: &[Letter], bar: &ProgressBar) -> Result<Report, String> {
+    crate::machine::raise_descriptor_limit();
     let report = Report::new(options.rate.is_some())?;
-    let mut generator = Generator::new(options, &bodies, report).map_err(|error| error.to_string())?;
+    let mut generator = Generator::new(options, letters, report).map_err(|error| error.to_string())?;
     bar.set_length(options.count as u64);
     let begun = Instant::now();
     let mut looked = begun;
@@ -125,7 +132,7 @@ pub fn run(options: &Options, bar: &ProgressBar) -> Result<Report, String> {
 
 struct Generator<'a> {
     options: &'a Options,
-    bodies: &'a [Vec<u8>],
+    letters: &'a [Letter],
     schedule: Schedule,
     report: Report,
     poll: Poll,
@@ -140,14 +147,14 @@ struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    fn new(options: &'a Options, bodies: &'a [Vec<u8>], report: Report) -> std::io::Result<Self> {
+    fn new(options: &'a Options, letters: &'a [Letter], report: Report) -> std::io::Result<Self> {
         let poll = Poll::new()?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let places = options.connections.max(1);
         Ok(Self {
             options,
-            bodies,
+            letters,
             schedule: Schedule::new(Instant::now(), options.rate, options.spacing, options.count),
             report,
             poll,
@@ -200,14 +207,19 @@ impl<'a> Generator<'a> {
     /// An idle connection takes it, or a new one.
     fn place(&mut self, due: Due) -> Result<(), String> {
         if let Some(place) = self.idle.pop() {
-            let result =
-                self.connections.get_mut(place).and_then(Option::as_mut).map_or(Ok(()), |connection| connection.begin(due));
+            let connection = self.connections.get_mut(place).and_then(Option::as_mut);
+            let result = connection.map_or(Ok(()), |connection| connection.begin(due, self.letters));
             self.keep(place, result.map(|()| true));
             return Ok(());
         }
         let Some(place) = self.free.pop() else { return Ok(()) };
         let wrong = |error: std::io::Error| format!("{}: {error}", self.options.target);
-        let mut stream = connect(self.options.target, self.opened).map_err(wrong)?;
+        let client = Letter::of(self.letters, due.number).and_then(|letter| letter.client.as_ref());
+        let mut stream = match client {
+            Some(client) => connect_from(self.options.target, Some(client.address)),
+            None => connect(self.options.target, self.opened),
+        }
+        .map_err(wrong)?;
         self.poll.registry().register(&mut stream, Token(place), Interest::READABLE | Interest::WRITABLE).map_err(wrong)?;
         self.opened += 1;
         if let Some(slot) = self.connections.get_mut(place) {
@@ -219,7 +231,7 @@ impl<'a> Generator<'a> {
     fn drive(&mut self, place: usize) {
         let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else { return };
         let before = connection.stage;
-        let result = connection.drive(&mut self.buffer, self.options, self.bodies, &mut self.report);
+        let result = connection.drive(&mut self.buffer, self.options, self.letters, &mut self.report);
         if before != Stage::Idle && connection.stage == Stage::Idle && matches!(result, Ok(true)) {
             self.idle.push(place);
         }

@@ -8,6 +8,8 @@ pub struct Report {
     pub accepted: u64,
     pub refused: u64,
     pub failed: u64,
+    /// The first reply that was no yes.
+    pub first_refusal: Option<String>,
     pub seconds: f64,
     /// From MAIL FROM to the 250 after the last dot, microseconds; accepted messages only, as the next.
     pub latency: Histogram<u64>,
@@ -33,6 +35,7 @@ impl Report {
             accepted: 0,
             refused: 0,
             failed: 0,
+            first_refusal: None,
             seconds: 0.0,
             latency: histogram()?,
             from_due: second()?,
@@ -56,6 +59,15 @@ impl Report {
         if let Some(from_due) = &mut self.from_due {
             record(from_due, due_at);
         }
+    }
+
+    /// An error unless all of so many messages were accepted.
+    pub fn all_accepted(&self, count: usize) -> Result<(), String> {
+        if self.accepted == count as u64 {
+            return Ok(());
+        }
+        let refusal = self.first_refusal.as_ref().map(|reply| format!("; the first reply against one: {reply}"));
+        Err(format!("{} of {count} messages were accepted{}", self.accepted, refusal.unwrap_or_default()))
     }
 
     #[allow(clippy::cast_precision_loss)] // counts of a benchmark

@@ -3,7 +3,7 @@
 use super::{Server, program};
 use crate::machine::Cores;
 use crate::volume::Volume;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -58,13 +58,7 @@ impl Server {
     /// A resolver without validation, which asks `upstream` about the zone.
     pub fn unbound(place: Place, zone: &str, upstream: u16) -> Result<Self, String> {
         let program = program("unbound", "unbound")?;
-        let Place { port, .. } = place;
-        let text = format!(
-            "server:\n directory: \"FOLDER\"\n chroot: \"\"\n username: \"\"\n pidfile: \"FOLDER/pid\"\n use-syslog: no\n verbosity: 0\n \
-             interface: 127.0.0.1@{port}\n num-threads: 1\n do-ip6: no\n do-not-query-localhost: no\n access-control: 127.0.0.0/8 allow\n \
-             module-config: \"iterator\"\n msg-cache-size: 256m\n rrset-cache-size: 512m\n outgoing-range: 4096\n num-queries-per-thread: 2048\n\
-             remote-control:\n control-enable: no\nstub-zone:\n name: \"{zone}\"\n stub-addr: 127.0.0.1@{upstream}\n"
-        );
+        let text = unbound_text((Ipv4Addr::LOCALHOST, place.port).into(), zone, upstream);
         Self::rival("Unbound", place)?.configured(&format!("{} -d -c", program.display()), &text)
     }
 
@@ -95,11 +89,23 @@ impl Server {
             {
                 return Ok(());
             }
-            let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
+            let ended = self.processes.last_mut().and_then(|process| process.try_wait().ok().flatten());
             if ended.is_some() || Instant::now() > until {
                 return Err(format!("{} does not answer on port {}\n{}", self.name, self.port, self.log()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Unbound's configuration: what is listened on, and who is asked about the zone. It does not validate.
+pub(super) fn unbound_text(listen: SocketAddr, zone: &str, upstream: u16) -> String {
+    let (address, port) = (listen.ip(), listen.port());
+    format!(
+        "server:\n directory: \"FOLDER\"\n chroot: \"\"\n username: \"\"\n pidfile: \"FOLDER/pid\"\n use-syslog: no\n verbosity: 0\n \
+         interface: {address}@{port}\n num-threads: 1\n do-ip6: no\n do-not-query-localhost: no\n access-control: 127.0.0.0/8 allow\n \
+         module-config: \"iterator\"\n msg-cache-size: 256m\n rrset-cache-size: 512m\n outgoing-range: 4096\n num-queries-per-thread: 2048\n \
+         local-zone: \"127.in-addr.arpa.\" nodefault\n\
+         remote-control:\n control-enable: no\nstub-zone:\n name: \"{zone}\"\n stub-addr: 127.0.0.1@{upstream}\n"
+    )
 }

@@ -1,11 +1,14 @@
 //! A server under load: in a cgroup of its own (so that every process counts, short ones too), pinned to one core, on a fresh volume.
 
+mod bare;
 mod dns;
 mod postfix;
 mod postring;
+mod rspamd;
 
 pub use dns::Place;
-pub use postring::Setup;
+pub use postfix::MAIN_AS_COMPARED;
+pub use postring::{Flavour, Setup};
 
 use crate::machine::Cores;
 use crate::volume::{self, Volume};
@@ -24,7 +27,8 @@ pub struct Server {
     /// None where no cgroup can be made: CPU is not counted then.
     group: Option<PathBuf>,
     cores: Option<Cores>,
-    process: Option<Child>,
+    /// What was started and stays in the foreground.
+    processes: Vec<Child>,
     stop: Option<String>,
     /// Program and configuration, to be asked for its status.
     control: Option<(PathBuf, PathBuf)>,
@@ -43,6 +47,8 @@ fn make_group(name: &str) -> Result<PathBuf, String> {
     // A number: one process may start several servers of a name at once.
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    // A shell writes to it.
+    let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     let group = root.join(format!("postring-bench-{name}-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&group).map_err(|error| format!("{}: {error}", group.display()))?;
     Ok(group)
@@ -68,7 +74,7 @@ impl Server {
         let volume = volume().inspect_err(|_| {
             let _ = group.as_ref().map(std::fs::remove_dir);
         })?;
-        Ok(Self { name, port, group, cores, process: None, stop: None, control: None, volume })
+        Ok(Self { name, port, group, cores, processes: Vec::new(), stop: None, control: None, volume })
     }
 
     /// The head of a result: where it stores, and whether its CPU is counted.
@@ -80,7 +86,7 @@ impl Server {
     /// Runs a command in the cgroup, on the server's core.
     fn command(&self, command: &str) -> Command {
         let mut run = Command::new("sh");
-        let join = self.group.as_ref().map_or(String::new(), |group| format!("echo $$ > {}/cgroup.procs; ", group.display()));
+        let join = self.group.as_ref().map_or(String::new(), |group| format!("echo $$ > {}/cgroup.procs && ", group.display()));
         let pin = self.cores.map_or(String::new(), |cores| format!("taskset -c {} ", cores.server));
         run.args(["-c", &format!("{join}exec {pin}{command}")]);
         run.stdin(Stdio::null()).stdout(Stdio::null());
@@ -89,8 +95,9 @@ impl Server {
 
     /// Starts what stays in the foreground; what it says goes to its log.
     fn start(&mut self, command: &str) -> Result<(), String> {
-        let log = std::fs::File::create(self.folder().join("log")).map_err(|error| error.to_string())?;
-        self.process = Some(self.command(command).stderr(log).spawn().map_err(|error| error.to_string())?);
+        let log = std::fs::File::options().create(true).append(true).open(self.folder().join("log"));
+        let log = log.map_err(|error| error.to_string())?;
+        self.processes.push(self.command(command).stderr(log).spawn().map_err(|error| error.to_string())?);
         Ok(())
     }
 
@@ -118,7 +125,7 @@ impl Server {
         (field("user_usec") + field("system_usec")) / 1e6
     }
 
-    /// Its processes: those of the cgroup, or without one those below the process that was started.
+    /// Its processes: those of the cgroup, or without one those below the processes that were started.
     pub fn pids(&self) -> Vec<u32> {
         let numbers = |path: PathBuf| -> Vec<u32> {
             let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -127,7 +134,7 @@ impl Server {
         if let Some(group) = &self.group {
             return numbers(group.join("cgroup.procs"));
         }
-        let mut found: Vec<u32> = self.process.iter().map(Child::id).collect();
+        let mut found: Vec<u32> = self.processes.iter().map(Child::id).collect();
         let mut next = 0;
         while let Some(pid) = found.get(next) {
             found.extend(numbers(format!("/proc/{pid}/task/{pid}/children").into()));
@@ -195,7 +202,7 @@ impl Drop for Server {
             let _ = Command::new("sh").args(["-c", stop]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
         let left = self.pids();
-        if let Some(mut process) = self.process.take() {
+        for process in &mut self.processes {
             end(process.id(), Signal::TERM);
             let until = Instant::now() + Duration::from_secs(10);
             while process.try_wait().ok().flatten().is_none() && Instant::now() < until {

@@ -27,12 +27,28 @@ pub struct Setup {
     pub json: bool,
 }
 
+/// A Postring that is not just as `init` makes it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flavour<'a> {
+    /// What it is called in results; empty: Postring.
+    pub name: &'static str,
+    /// With YARA-X and Bayes.
+    pub scan: bool,
+    /// Added to its configuration.
+    pub config: &'a str,
+}
+
 impl Server {
     pub fn postring(setup: &Setup, cores: Option<Cores>, scan: bool, makeshift: bool) -> Result<Self, String> {
+        Self::postring_as(setup, cores, Flavour { scan, ..Flavour::default() }, makeshift)
+    }
+
+    pub fn postring_as(setup: &Setup, cores: Option<Cores>, flavour: Flavour<'_>, makeshift: bool) -> Result<Self, String> {
+        let Flavour { name, scan, config: added } = flavour;
         let wrong = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
         let binary = std::path::absolute(&setup.postring).map_err(|error| error.to_string())?;
         let port = setup.port_base.checked_add(25).ok_or("the port base is too high")?;
-        let mut server = Self::new("postring", port, cores, makeshift)?;
+        let mut server = Self::new(if name.is_empty() { "Postring" } else { name }, port, cores, makeshift)?;
         let folder = server.folder().join("p");
         let mut init = Command::new(&binary);
         init.args(["init", "--dir"]).arg(&folder).args(["--domain", DOMAIN, "--port-base", &setup.port_base.to_string()]);
@@ -42,7 +58,7 @@ impl Server {
         made(init)?;
         let config = folder.join("postring.toml");
         let text = std::fs::read_to_string(&config).map_err(|error| wrong(&config, error))?;
-        std::fs::write(&config, with_scan(&text, scan)).map_err(|error| wrong(&config, error))?;
+        std::fs::write(&config, with_scan(&text, scan) + added).map_err(|error| wrong(&config, error))?;
         if let Some(tokens) = setup.tokens.as_ref().filter(|_| scan) {
             std::fs::copy(tokens, folder.join("data/bayes.tokens")).map_err(|error| wrong(tokens, error))?;
         }
@@ -85,6 +101,16 @@ impl Server {
         let (binary, config) = self.control.as_ref()?;
         let output = Command::new(binary).args(["status", "--json", "--config"]).arg(config).output().ok()?;
         serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// How often it has looked at its rules about client and sender, and which of them have hit.
+    pub fn rules(&self) -> Option<(u64, Vec<String>)> {
+        let status = self.status()?;
+        let rules = status["rules"].as_array()?;
+        let count = |rule: &serde_json::Value, name: &str| rule[name].as_u64().unwrap_or(0);
+        let hit = rules.iter().filter(|rule| count(rule, "rule_hit_total") > 0);
+        let names = hit.filter_map(|rule| rule["rule"].as_str().map(str::to_owned)).collect();
+        Some((rules.iter().map(|rule| count(rule, "rule_checked_total")).sum(), names))
     }
 
     /// Messages it has accepted and journal commits it has made, by its own counters.
