@@ -91,18 +91,33 @@ pub(crate) fn answer(shard: &Shard, session: &Session<Receipt>, question: &Quest
 }
 
 fn admit(shard: &Shard, client: IpAddr, protocol: Protocol) -> Answer {
-    if let Some(reply) = limits::refusal(shard, client) {
-        return Answer::Refused(reply);
+    match limits::refusal(shard, client).or_else(|| refused_by_a_list(shard, client, protocol)) {
+        Some(reply) => Answer::Refused(reply),
+        None => Answer::Welcome,
     }
-    // Our users come from anywhere and prove who they are; only other servers must be of good repute.
-    if protocol == Protocol::Smtp
-        && let Some(reply) = blocked(shard, client)
-    {
-        shard.stats().add(Counter::BlockListHits, 1);
-        tracing::info!(target: "mail", %client, "{reply}");
-        return Answer::Refused(reply);
+}
+
+/// The refusal, with its line end, of a client that has connected and speaks for itself, if one of our lists names it. Counted.
+pub(crate) fn refused_at_once(shard: &Shard, client: IpAddr, protocol: Protocol) -> Option<Vec<u8>> {
+    if shard.config().edge.proxy_networks.iter().any(|network| network.contains(&client)) {
+        return None;
     }
-    Answer::Welcome
+    let reply = refused_by_a_list(shard, client, protocol)?;
+    shard.stats().add(Counter::ConnectionsRefused, 1);
+    let mut line = Vec::with_capacity(256);
+    reply.write_to(&mut line);
+    Some(line)
+}
+
+/// Our users come from anywhere and prove who they are; only other servers must be of good repute.
+fn refused_by_a_list(shard: &Shard, client: IpAddr, protocol: Protocol) -> Option<Reply> {
+    if protocol != Protocol::Smtp {
+        return None;
+    }
+    let reply = blocked(shard, client)?;
+    shard.stats().add(Counter::BlockListHits, 1);
+    tracing::info!(target: "mail", %client, "{reply}");
+    Some(reply)
 }
 
 /// The refusal of a client that one of our lists names. Costs a binary search a list; allocates on a hit only.

@@ -8,6 +8,7 @@ use crate::explain::{self, Hypothetical};
 use crate::helpers::Helpers;
 use crate::limits::{self, Clients, STRESS_COMMAND_WAIT_MS, STRESS_ERRORS_MAX};
 use crate::memory::Memory;
+use crate::questions;
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use glommio::net::{TcpListener, TcpStream};
@@ -347,13 +348,19 @@ impl Shard {
         // A client that is gone already has no address.
         let Ok(peer) = stream.peer_addr() else { return };
         self.stats.add(Counter::Connections, 1);
+        let mut stream = Stream::accepted(stream);
+        if let Some(line) = questions::refused_at_once(self, peer.ip(), config.protocol) {
+            // A new socket takes a line at once, so that neither a task nor a session is made for it.
+            stream.send_now(&line);
+            return;
+        }
         self.clients.enter(peer.ip());
         self.stats.set(Gauge::ConnectionsOpen, self.clients.open() as u64);
         let config = if limits::is_stressed(self) { hurried } else { config };
         let (shard, config) = (Rc::clone(self), Arc::clone(config));
         glommio::spawn_local(async move {
             let peer = Client { address: peer.ip(), port: peer.port() };
-            let counted = connection::serve(Rc::clone(&shard), Stream::accepted(stream), peer, config).await;
+            let counted = connection::serve(Rc::clone(&shard), stream, peer, config).await;
             shard.leave(counted);
         })
         .detach();

@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// A TLS record's largest size with its header (RFC 8446 section 5.2), so that one read can take a whole record.
@@ -205,6 +205,13 @@ impl Stream {
             bytes = bytes.get(sent..).unwrap_or_default();
         }
         poll_fn(|cx| self.poll_flush_records(cx, self.deadline)).await
+    }
+
+    /// Sends what the socket takes without waiting, and forgets the rest: a last word to somebody nobody waits for. Nothing over TLS.
+    pub fn send_now(&mut self, bytes: &[u8]) {
+        if self.tls.is_none() {
+            let _ = self.poll_send(&mut Context::from_waker(Waker::noop()), bytes);
+        }
     }
 
     /// Takes as many bytes as socket or TLS machine will have now.
