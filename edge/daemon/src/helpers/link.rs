@@ -1,10 +1,12 @@
 //! A connection to a policy server or milter: TCP or a unix socket.
 
-use futures_lite::io::{AsyncReadExt, AsyncWriteExt};
+use futures_lite::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use glommio::net::{TcpStream, UnixStream};
 use postring_policy::helpers::HelperAddress;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 /// Octets received at once.
@@ -51,6 +53,17 @@ impl Link {
     /// Forgets what was understood.
     pub(super) fn consume(&mut self, bytes: usize) {
         self.received.drain(..bytes.min(self.received.len()));
+    }
+
+    /// True if nothing has come that nobody has asked for, and the other end is still there.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut octet = [0];
+        let cx = &mut Context::from_waker(Waker::noop());
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut octet),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut octet),
+        };
+        self.received.is_empty() && read.is_pending()
     }
 
     /// Waits for more.

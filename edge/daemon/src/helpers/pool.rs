@@ -93,11 +93,17 @@ impl<K> Drop for Place<'_, K> {
 }
 
 impl<K> Turn<'_, K> {
-    /// A connection that was kept, if there is a fresh one.
+    /// A connection that was kept, if there is a fresh one. What has come over it meanwhile answers nothing that was asked, and would be taken for the
+    /// answer to the next question: such a one is closed.
     pub(super) fn kept(&self) -> Option<(Link, K)> {
         let mut idle = self.pool.idle.borrow_mut();
         idle.retain(|(_, _, since)| since.elapsed() < IDLE_MAX);
-        idle.pop().map(|(link, kept, _)| (link, kept))
+        while let Some((mut link, kept, _)) = idle.pop() {
+            if link.is_quiet() {
+                return Some((link, kept));
+            }
+        }
+        None
     }
 
     /// A new connection.
