@@ -11,14 +11,11 @@ use postring_control::Counter;
 use postring_dns::Rtype;
 use postring_dns::resolver::Resolved;
 use postring_handoff::Receipt;
-use postring_mail::limits::SLOT_HEAD_BYTES;
+use postring_mail::limits::{HEADER_BYTES_MAX, SLOT_HEAD_BYTES};
 use postring_ring::Slot;
 use postring_smtp::{Protocol, Session};
 use std::rc::Rc;
 use std::time::Duration;
-
-/// A header that is longer is not waited for: its signatures are not looked at.
-const HEADER_BYTES_MAX: usize = 512 * 1024;
 
 /// What the signatures of a message are worth.
 #[derive(Default)]
@@ -71,6 +68,7 @@ impl ContentCheck {
         if let Self::Header(searched) = self {
             match header_end(content, *searched) {
                 Some(header_bytes) => self.begin(shard, content, header_bytes),
+                // It will be refused.
                 None if content.len() > HEADER_BYTES_MAX => self.begin(shard, content, content.len()),
                 None => *searched = content.len(),
             }

@@ -73,10 +73,11 @@ impl<'a> History<'a> {
         }
         let (now, reputation) =
             (shard.now().unix_seconds(), SenderReputation::new(&shard.memory().reputation, &policy.reputation));
-        // Good, bad, or between the two, which says nothing.
+        // Good, bad, or between the two, which says nothing; so does what goes to Junk for its author's policy: mailing lists and forwarders break
+        // what senders sign, and are not bad for it.
         let verdict = |score: f64| match score {
-            score if learned.junk || score >= policy.junk_score => Some(false),
-            score if score < policy.mark_score => Some(true),
+            score if score >= policy.junk_score => Some(false),
+            score if score < policy.mark_score && !learned.junk => Some(true),
             _ => None,
         };
         if let Some(is_good) = verdict(learned.score) {

@@ -94,11 +94,7 @@ fn own_refusal(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, ta
     let reply = if is_too_long {
         replies::HEADER_TOO_LONG.clone()
     } else {
-        let reply = refusal(&config.policy, checks).filter(|_| !is_for_postmaster(session))?;
-        if let Some(history) = History::look_up(shard, session, checks) {
-            history.learn(shard, &config.policy, &Learned { score: f64::INFINITY, of_domain: f64::INFINITY, junk: false });
-        }
-        reply
+        refusal(&config.policy, checks).filter(|_| !is_for_postmaster(session))?
     };
     tracing::info!(target: "mail", client = %session.client().address, from = session.transaction().reverse_path, "{reply}");
     Some(reply)

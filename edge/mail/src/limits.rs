@@ -64,13 +64,16 @@ pub const STORE_WAIT_MS: u64 = 60_000;
 /// Connections at once, for one shard.
 pub const CONNECTIONS_PER_SHARD_MAX: usize = 40_000;
 
+/// Octets of the longest header section that is taken: ten times what real mail has.
+pub const HEADER_BYTES_MAX: usize = 256 * 1024;
+
 /// Bytes at the start of a slot that hold the envelope, and before the body the trace header fields.
-pub const SLOT_HEAD_BYTES: usize = 28 * 1024;
+pub const SLOT_HEAD_BYTES: usize = 32 * 1024;
 /// Octets by which policy servers and milters may make a header longer: a signature and its results are 2 KiB.
 pub const HELPER_FIELDS_BYTES_MAX: usize = 8 * 1024;
-/// Room kept at the end of the head for the trace fields: Authentication-Results to 4000, X-Spam-Symbols to 2900, the others to 400 each; and for
-/// what [`HELPER_FIELDS_BYTES_MAX`] allows.
-pub const TRACE_BYTES_MAX: usize = 8 * 1024 + HELPER_FIELDS_BYTES_MAX;
+/// Room kept at the end of the head for the trace fields: Authentication-Results to 4000, X-Spam-Symbols to 2900, Received-SPF and Received to 1400
+/// each, the others to 400; and for what [`HELPER_FIELDS_BYTES_MAX`] allows.
+pub const TRACE_BYTES_MAX: usize = 12 * 1024 + HELPER_FIELDS_BYTES_MAX;
 /// Bytes the envelope may take.
 pub const ENVELOPE_BYTES_MAX: usize = SLOT_HEAD_BYTES - TRACE_BYTES_MAX;
 

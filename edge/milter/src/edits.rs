@@ -1,14 +1,13 @@
 //! What is to be changed in a header, and the header changed.
 
 use memchr::memchr;
+use postring_mail::limits::HEADER_BYTES_MAX;
 use std::borrow::Cow;
 
 /// Changes of one milter to one message.
 pub const EDITS_MAX: usize = 100;
 /// Octets of all of them.
 pub const EDIT_BYTES_MAX: usize = 64 * 1024;
-/// What is more of a header than this is called its body: it is time, not a limit of mail.
-const HEADER_BYTES_MAX: usize = 256 * 1024;
 /// Fields of a header; each is a question to a milter.
 const FIELDS_MAX: usize = 2000;
 /// Octets of a field's name.

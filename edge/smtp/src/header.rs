@@ -1,6 +1,7 @@
 //! A short look at a message's header section: what a server must know before it takes the message. Not a parser of mail.
 
 use memchr::{memchr, memmem};
+use postring_mail::limits::HEADER_BYTES_MAX;
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -15,10 +16,7 @@ pub struct HeaderFacts {
     pub from: bool,
 }
 
-/// Octets of the longest header section that is taken: ten times what real mail has.
-const HEADER_BYTES_MAX: usize = 256 * 1024;
-
-/// True for a message whose header section has more than 256 KiB: what stands behind them nobody looks at, and others may believe it.
+/// True for a message whose header section has more than [`HEADER_BYTES_MAX`] octets: what stands behind them nobody looks at, and others may believe it.
 #[must_use]
 pub fn is_too_long(message: &[u8]) -> bool {
     let Some(beginning) = message.get(..HEADER_BYTES_MAX) else { return false };

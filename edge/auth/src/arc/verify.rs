@@ -127,7 +127,7 @@ impl<'a> Draft<'a> {
         for (link, end) in self.links.iter().zip(ends).rev() {
             sealed.truncate(end);
             signed.write_unsigned(Canonicalization::Relaxed, link.places[2], &mut sealed);
-            let judged = judge.seal(link, &sealed);
+            let judged = judge.seal(signed, link, &sealed);
             note(&mut chain, link.instance, Kind::Seal, judged);
             if let Err(problem) = judged {
                 let of_seal = Problem::Signature(Kind::Seal, link.instance, problem);
@@ -183,18 +183,24 @@ impl Judge<'_> {
         let signature = link.message_signature.as_ref().map_err(|problem| *problem)?;
         check_body(signed, signature)?;
         let fields = signed.fields(signature, link.places[1]);
-        self.judge(&signature.key_name, signature.algorithm, &fields, &signature.data)
+        self.judge(signed, (&signature.key_name, signature.algorithm), &fields, &signature.data)
     }
 
-    fn seal(&mut self, link: &Link<'_>, sealed: &[u8]) -> Result<(), dkim::Problem> {
-        self.judge(&link.seal.key_name, link.seal.algorithm, sealed, &link.seal.data)
+    fn seal(&mut self, signed: &Signed<'_>, link: &Link<'_>, sealed: &[u8]) -> Result<(), dkim::Problem> {
+        self.judge(signed, (&link.seal.key_name, link.seal.algorithm), sealed, &link.seal.data)
     }
 
-    fn judge(&mut self, name: &Name, algorithm: dkim::Algorithm, fields: &[u8], data: &[u8]) -> Result<(), dkim::Problem> {
+    fn judge(
+        &mut self,
+        signed: &Signed<'_>,
+        (name, algorithm): (&Name, dkim::Algorithm),
+        fields: &[u8],
+        data: &[u8],
+    ) -> Result<(), dkim::Problem> {
         let verifies = |key: &Key| {
             self.exhausted = self.operations == 0;
             self.operations = self.operations.saturating_sub(1);
-            Ok(!self.exhausted && key.verifies(fields, data))
+            if self.exhausted { Ok(false) } else { signed.is_verified_by(key, fields, data) }
         };
         // `t=s` of a key is about DKIM's i=, which ARC has not; `t=y` asks for no other treatment than that of a chain that fails.
         self.keys.judge(name, algorithm, |_| Ok(()), verifies)

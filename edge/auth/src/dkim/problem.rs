@@ -10,6 +10,8 @@ pub enum Problem {
     Unsigned,
     /// The header has more octets or fields than are looked at.
     Header,
+    /// The signatures of the message sign more octets of its header than are hashed.
+    TooMuch,
     /// So many signatures are there beyond those that are looked at.
     MoreSignatures(usize),
     /// The tag-list of the signature is none.
@@ -61,7 +63,9 @@ impl Problem {
     pub const fn status(self) -> Status {
         match self {
             Self::Unsigned => Status::None,
-            Self::Header | Self::MoreSignatures(_) | Self::TagList(_) | Self::Value(..) | Self::Unknown(_) => Status::Neutral,
+            Self::Header | Self::TooMuch | Self::MoreSignatures(_) | Self::TagList(_) | Self::Value(..) | Self::Unknown(_) => {
+                Status::Neutral
+            }
             Self::KeyNotAnswered => Status::TempError,
             Self::Missing(_)
             | Self::Sha1
@@ -84,6 +88,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsigned => f.write_str("the message has no signature"),
+            Self::TooMuch => f.write_str("the signatures of the message sign more than is looked at"),
             Self::Header => f.write_str("the header is too large to be looked at"),
             Self::MoreSignatures(count) => write!(f, "{count} more signatures were not looked at"),
             Self::TagList(wrong) => write!(f, "the signature cannot be read: {wrong}"),

@@ -1,23 +1,39 @@
 //! What signatures of a message are made of: canonical fields, and hashes of the body, which are made once for all of them.
 
-use super::Problem;
 use super::canonical::{Canonicalization, write_field};
 use super::fields::{Field, Index, Message};
 use super::hashes::{BodyHash, BodyHashes};
 use super::signature::Signature;
 use super::tags::trim;
+use super::{Key, Problem};
+use std::cell::Cell;
 
 /// The message, and the hashes of its body.
 pub(crate) struct Signed<'a> {
     message: &'a Message<'a>,
     index: Index,
     hashes: &'a BodyHashes,
+    /// Octets of the header that may be hashed yet.
+    left: Cell<usize>,
 }
+
+/// Octets of the header that are hashed for all signatures and keys of a message together: some milliseconds on the thread that serves others.
+const SIGNED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl<'a> Signed<'a> {
     /// Looks at each field once. The hashes are those of the message's body, which has ended.
     pub fn new(message: &'a Message<'a>, hashes: &'a BodyHashes) -> Self {
-        Self { message, index: Index::new(&message.fields), hashes }
+        Self { message, index: Index::new(&message.fields), hashes, left: Cell::new(SIGNED_BYTES_MAX) }
+    }
+
+    /// True if a key verifies the signed octets.
+    ///
+    /// # Errors
+    /// [`Problem::TooMuch`]: the message has had its share.
+    pub fn is_verified_by(&self, key: &Key, octets: &[u8], signature: &[u8]) -> Result<bool, Problem> {
+        let left = self.left.get().checked_sub(octets.len()).ok_or(Problem::TooMuch)?;
+        self.left.set(left);
+        Ok(key.verifies(octets, signature))
     }
 
     /// Compares the body's hash; the octets of the body that are not signed.
@@ -77,4 +93,20 @@ fn without_signature(value: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_its_share_of_hashing() {
+        let message = Message::parse(b"A: b\r\n\r\n").unwrap();
+        let hashes = BodyHashes::default();
+        let signed = Signed::new(&message, &hashes);
+        let key = Key::parse(b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=").unwrap();
+        let quarter = vec![b'x'; SIGNED_BYTES_MAX / 4];
+        assert!((0..4).all(|_| signed.is_verified_by(&key, &quarter, b"none") == Ok(false)));
+        assert_eq!(signed.is_verified_by(&key, b"x", b"none"), Err(Problem::TooMuch));
+    }
 }

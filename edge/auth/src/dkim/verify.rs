@@ -114,7 +114,7 @@ impl<'a> Draft<'a> {
             result.testing = key.testing;
             unsigned = signed.check_body(signature)?;
             let fields = fields.get_or_insert_with(|| signed.fields(signature, self.place));
-            Ok(key.verifies(fields, &signature.data))
+            signed.is_verified_by(key, fields, &signature.data)
         };
         let judged = keys.judge(&signature.key_name, signature.algorithm, |key| check_identity(key, signature), verifies);
         result.problem = judged.err().or_else(|| (unsigned > 0).then_some(Problem::BodyUnsigned(unsigned)));
