@@ -111,6 +111,12 @@ pub fn serial(server: SocketAddr, zone: &str) -> Option<u32> {
     answer.data(Rtype::SOA).first()?.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 
+/// Whether something is so at each of several tries. Each question comes from a port of its own, by which the kernel chooses the shard that answers: what a
+/// test has changed has arrived when all of them say so.
+pub fn everywhere(mut so: impl FnMut() -> bool) -> bool {
+    (0..16).all(|_| so())
+}
+
 /// The DS records of a zone's keys, as they stand in a zone file: what a registrar would be given when the time has come.
 pub fn ds_of(server: SocketAddr, zone: &str) -> Vec<String> {
     let zone = Name::absolute(zone).unwrap();
