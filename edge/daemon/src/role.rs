@@ -9,17 +9,16 @@ use crate::memory::Keeper;
 use crate::shard::{Event, OperatorAnswer, Settings, Shard, ShardParts};
 use crate::snapshots::Snapshots;
 use crate::zones::Publisher;
-use glommio::net::TcpListener;
 use glommio::{LocalExecutorBuilder, Placement};
 use postring_control::{Child, FromChild, ListenerName, ListenerSpec, Role, Shards, StatsPage, ToChild};
 use postring_directory::Newest;
 use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
 use postring_ring::{Arena, ArenaGeometry, DoorbellButton, SlotClass};
 use postring_smtp::{Protocol, ServerConfig};
-use postring_transport::Doorbell;
 use postring_transport::tls::{Servers, Tickets};
+use postring_transport::{Doorbell, Listener};
 use postring_zones::Handle;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -245,16 +244,16 @@ async fn run_shard(
             tls_available,
             ..ServerConfig::new(&hostname, protocol)
         };
-        glommio::spawn_local(Rc::clone(&shard).accept(listen(socket), Arc::new(config))).detach();
+        match Listener::new(socket) {
+            Ok(listener) => glommio::spawn_local(Rc::clone(&shard).accept(listener, Arc::new(config))).detach(),
+            Err(error) => {
+                tracing::error!("nobody can be accepted for {protocol:?}: {error}; raise the limit of open files (LimitNOFILE)");
+                continue;
+            }
+        };
     }
     glommio::spawn_local(Rc::clone(&shard).tick()).detach();
     glommio::spawn_local(dnsbl::watch(Rc::clone(&shard), part.0 == 0)).detach();
     Rc::clone(&shard).listen(Doorbell::new(doorbell), events).await;
     shard.resolver().snapshot(part)
-}
-
-#[allow(unsafe_code)] // glommio takes inherited sockets only as raw descriptors
-fn listen(socket: OwnedFd) -> TcpListener {
-    // SAFETY: the descriptor was owned and is given up here, so the listener is its only owner.
-    unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) }
 }

@@ -11,7 +11,6 @@ use crate::memory::Memory;
 use crate::questions;
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
-use glommio::net::{TcpListener, TcpStream};
 use postring_control::{ChildSender, Counter, Endpoint, FromChild, Gauge, ProducerEnd, Role, StatsPage};
 use postring_directory::Snapshot;
 use postring_dns::Name;
@@ -24,7 +23,7 @@ use postring_ring::{Arena, Slot};
 use postring_smtp::{Client, Protocol, ServerConfig};
 use postring_transport::dns::{Beyond, DnsServer, Resolver};
 use postring_transport::tls::Servers;
-use postring_transport::{Doorbell, Hangups, Stream};
+use postring_transport::{Doorbell, Hangups, Listener, NEWCOMERS_MAX, Newcomer};
 use postring_zones::{Handle, Served};
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::net::IpAddr;
@@ -40,6 +39,9 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 const DRAIN_WAIT: Duration = Duration::from_secs(20);
 /// Time for the last words to those who are idle.
 const GOODBYE_WAIT: Duration = Duration::from_secs(2);
+/// Behind a client that was refused at once, those who come are taken together after this time. Waking up for each would cost more than refusing it
+/// (`postring-bench refuse`); one who is welcome waits this long, too.
+const REFUSED_GATHER: Duration = Duration::from_micros(250);
 /// Messages kept in quarantine; more are only logged.
 const QUARANTINE_MAX: usize = 1000;
 
@@ -318,7 +320,7 @@ impl Shard {
     }
 
     /// Accepts clients of one listener until the shard drains.
-    pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener, config: Arc<ServerConfig>) {
+    pub(crate) async fn accept(self: Rc<Self>, mut listener: Listener, config: Arc<ServerConfig>) {
         let hurried = Arc::new(ServerConfig {
             command_wait_ms: config.command_wait_ms.min(STRESS_COMMAND_WAIT_MS),
             errors_max: config.errors_max.min(STRESS_ERRORS_MAX),
@@ -328,12 +330,21 @@ impl Shard {
         while self.directory.borrow().is_none() && !self.draining.get() {
             glommio::timer::sleep(Duration::from_millis(1)).await;
         }
+        let mut newcomers = Vec::with_capacity(NEWCOMERS_MAX);
         while !self.draining.get() {
-            match listener.accept().await {
-                Ok(stream) => {
-                    self.admit(stream, &config, &hurried);
-                    // Accepting does not wait while there is a backlog: those who are here must have their turn.
-                    glommio::yield_if_needed().await;
+            match listener.accept(&mut newcomers).await {
+                Ok(()) => {
+                    let mut refused = false;
+                    for newcomer in newcomers.drain(..) {
+                        refused |= !self.admit(newcomer, &config, &hurried);
+                    }
+                    if refused {
+                        // Who refuses one will likely refuse the next, who is in no hurry: together they cost less.
+                        listener.gather(REFUSED_GATHER).await;
+                    } else {
+                        // Accepting does not wait while there is a backlog: those who are here must have their turn.
+                        glommio::yield_if_needed().await;
+                    }
                 }
                 Err(error) => {
                     // Out of descriptors most likely: those who are here finish first.
@@ -344,26 +355,26 @@ impl Shard {
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: TcpStream, config: &Arc<ServerConfig>, hurried: &Arc<ServerConfig>) {
-        // A client that is gone already has no address.
-        let Ok(peer) = stream.peer_addr() else { return };
+    /// False if the client was refused at once.
+    fn admit(self: &Rc<Self>, newcomer: Newcomer, config: &Arc<ServerConfig>, hurried: &Arc<ServerConfig>) -> bool {
+        let peer = newcomer.peer();
         self.stats.add(Counter::Connections, 1);
-        let mut stream = Stream::accepted(stream);
         if let Some(line) = questions::refused_at_once(self, peer.ip(), config.protocol) {
             // A new socket takes a line at once, so that neither a task nor a session is made for it.
-            stream.send_now(&line);
-            return;
+            newcomer.refuse(&line);
+            return false;
         }
         self.clients.enter(peer.ip());
         self.stats.set(Gauge::ConnectionsOpen, self.clients.open() as u64);
         let config = if limits::is_stressed(self) { hurried } else { config };
-        let (shard, config) = (Rc::clone(self), Arc::clone(config));
+        let (shard, config, stream) = (Rc::clone(self), Arc::clone(config), newcomer.into_stream());
         glommio::spawn_local(async move {
             let peer = Client { address: peer.ip(), port: peer.port() };
             let counted = connection::serve(Rc::clone(&shard), stream, peer, config).await;
             shard.leave(counted);
         })
         .detach();
+        true
     }
 
     fn leave(&self, address: IpAddr) {

@@ -6,9 +6,11 @@
 pub mod dns;
 pub mod doorbell;
 mod hangup;
+mod listener;
 pub mod stream;
 pub mod tls;
 
 pub use doorbell::Doorbell;
 pub use hangup::{Hangups, Registered};
+pub use listener::{Listener, NEWCOMERS_MAX, Newcomer};
 pub use stream::Stream;
