@@ -79,9 +79,16 @@ pub fn own_cpu_seconds() -> f64 {
 /// As many open files as the hard limit allows.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// For 20,000 connections and a server that inherits the limit.
+    const WANTED: u64 = 100_000;
     let limit = getrlimit(Resource::Nofile);
-    // Where it fails, opening too many connections says so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let wanted = limit.maximum.map(|maximum| maximum.max(WANTED));
+    // Only root may raise the maximum. Where neither works, opening too many connections says so.
+    for maximum in [wanted, limit.maximum] {
+        if setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+            return;
+        }
+    }
 }
 
 /// Type of the file system a path is on.

@@ -1,7 +1,7 @@
 //! One run of one mail server under load, and what of it is kept.
 
 use crate::generator::Report;
-use crate::server::Server;
+use crate::server::{LastDots, Server};
 use crate::statistics::Spread;
 use serde_json::{Value, json};
 
@@ -9,9 +9,12 @@ pub struct Turn {
     rate: f64,
     cpu_ms: f64,
     memory: f64,
-    p50_us: f64,
-    p99_us: f64,
+    /// One for each of [`QUANTILES`].
+    latency_us: [f64; QUANTILES.len()],
+    last_dots: Option<LastDots>,
 }
+
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
 impl Turn {
     /// Sends so many messages uncounted, then those that count; each time until they stand in Maildirs. `delivered` are those that do already.
@@ -31,12 +34,18 @@ impl Turn {
             Ok::<_, String>(report)
         };
         send(warm)?;
+        let dots = server.last_dots();
         let before = server.cpu_seconds();
         let report = send(count)?;
         let cpu_ms = (server.cpu_seconds() - before) * 1000.0 / count as f64;
         let latency = report.from_due.as_ref().unwrap_or(&report.latency);
-        let percentile = |quantile: f64| latency.value_at_quantile(quantile) as f64;
-        Ok(Self { rate: report.rate(), cpu_ms, memory: server.memory_mib(), p50_us: percentile(0.5), p99_us: percentile(0.99) })
+        Ok(Self {
+            rate: report.rate(),
+            cpu_ms,
+            memory: server.memory_mib(),
+            latency_us: QUANTILES.map(|(_, quantile)| latency.value_at_quantile(quantile) as f64),
+            last_dots: server.last_dots().zip(dots).map(|(after, before)| after.since(&before)),
+        })
     }
 }
 
@@ -46,8 +55,9 @@ pub struct Summary {
     pub rate: Spread,
     pub cpu_ms: Spread,
     memory: Spread,
-    p50_us: Spread,
-    p99_us: Spread,
+    latency_us: [Spread; QUANTILES.len()],
+    /// Of all turns together.
+    pub last_dots: LastDots,
 }
 
 impl Summary {
@@ -58,32 +68,31 @@ impl Summary {
             rate: spread(|turn| turn.rate),
             cpu_ms: spread(|turn| turn.cpu_ms),
             memory: spread(|turn| turn.memory),
-            p50_us: spread(|turn| turn.p50_us),
-            p99_us: spread(|turn| turn.p99_us),
+            latency_us: std::array::from_fn(|place| {
+                Spread::of(turns.iter().filter_map(|turn| turn.latency_us.get(place).copied()))
+            }),
+            last_dots: turns.iter().filter_map(|turn| turn.last_dots.as_ref()).fold(LastDots::default(), LastDots::and),
         }
     }
 
     pub fn print_head() {
-        println!(
-            "{:<22} {:>26} {:>28} {:>10} {:>10} {:>10}",
-            "", "messages/s", "CPU ms a message", "PSS MiB", "p50 us", "p99 us"
-        );
+        print!("{:<22} {:>26} {:>28} {:>10}", "", "messages/s", "CPU ms a message", "PSS MiB");
+        QUANTILES.iter().for_each(|(name, _)| print!(" {:>10}", format!("{name} us")));
+        println!();
     }
 
     pub fn print(&self) {
-        println!(
-            "{:<22} {:>26} {:>28} {:>10.0} {:>10.0} {:>10.0}",
-            self.name,
-            self.rate.text(0),
-            self.cpu_ms.text(3),
-            self.memory.median,
-            self.p50_us.median,
-            self.p99_us.median
-        );
+        print!("{:<22} {:>26} {:>28} {:>10.0}", self.name, self.rate.text(0), self.cpu_ms.text(3), self.memory.median);
+        self.latency_us.iter().for_each(|spread| print!(" {:>10.0}", spread.median));
+        println!();
     }
 
     pub fn json(&self) -> Value {
-        json!({ "name": self.name, "messages_per_second": self.rate.json(), "cpu_ms_a_message": self.cpu_ms.json(),
-            "pss_mib": self.memory.json(), "p50_us": self.p50_us.json(), "p99_us": self.p99_us.json() })
+        let mut value = json!({ "name": self.name, "messages_per_second": self.rate.json(), "cpu_ms_a_message": self.cpu_ms.json(),
+            "pss_mib": self.memory.json() });
+        for ((name, _), spread) in QUANTILES.iter().zip(&self.latency_us) {
+            value[format!("{name}_us")] = spread.json();
+        }
+        value
     }
 }

@@ -10,6 +10,7 @@ use crate::dmarc;
 use crate::dnsbl::Check;
 use crate::helpers::HelperCheck;
 use crate::history;
+use crate::last_dot::LastDot;
 use crate::limits::{self, STRESS_COMMAND_WAIT_MS};
 use crate::message;
 use crate::proxied;
@@ -447,9 +448,11 @@ impl Connection {
 
     async fn submit(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let signatures = self.content.judge(&self.shard, &slot, self.decoded).await;
-        let spf = self.sender.spf().await;
-        let dmarc = dmarc::check(&self.shard, &signatures, spf).await;
+        let dot = LastDot::new(&self.shard);
+        let signatures = self.content.judge(&self.shard, &dot, &slot, self.decoded).await;
+        let spf = self.sender.spf(&dot).await;
+        let dmarc = dmarc::check(&self.shard, &dot, &signatures, spf).await;
+        dot.end();
         let checks = message::Checks {
             reverse_name: self.reverse.get(),
             lists: self.check.known(),

@@ -1,6 +1,7 @@
 //! The signatures of a message while it comes: their keys are asked for when its header is there, its body is hashed as it passes.
 
 use crate::dmarc;
+use crate::last_dot::LastDot;
 use crate::shard::Shard;
 use memchr::memmem;
 use postring_auth::dkim::{Problem, Status, Verification};
@@ -94,14 +95,14 @@ impl ContentCheck {
 
     /// What the signatures of the message in the slot are worth. Waits for keys that are not there yet, at most
     /// `policy.dkim.wait_ms`.
-    pub(crate) async fn judge(&mut self, shard: &Rc<Shard>, slot: &Slot, content_bytes: usize) -> Signatures {
+    pub(crate) async fn judge(&mut self, shard: &Rc<Shard>, dot: &LastDot<'_>, slot: &Slot, content_bytes: usize) -> Signatures {
         if let Self::Header(_) = self {
             // A message that is all header.
             let arena = shard.arena();
             self.begin(shard, content(arena.bytes(slot), content_bytes), content_bytes);
         }
         let Self::Body(begun) = std::mem::take(self) else { return Signatures::default() };
-        let answers = answers(shard, &begun.verifier).await;
+        let answers = dot.wait(answers(shard, dot, &begun.verifier)).await;
         let arena = shard.arena();
         let header = content(arena.bytes(slot), begun.header_bytes);
         let (dkim, chain) = begun.verifier.finish(header, &answers);
@@ -113,14 +114,14 @@ impl ContentCheck {
 }
 
 /// The answers to a verifier's questions. What is late is no answer; it does not hold up what the others say.
-async fn answers(shard: &Shard, verifier: &Verifier) -> Vec<Resolved> {
+async fn answers(shard: &Shard, dot: &LastDot<'_>, verifier: &Verifier) -> Vec<Resolved> {
     let wait = Duration::from_millis(shard.config().policy.dkim.wait_ms);
     let in_time = async |name| {
         let late = async {
             glommio::timer::sleep(wait).await;
             Resolved::failure(name, Rtype::TXT)
         };
-        futures_lite::future::or(shard.resolver().lookup(name, Rtype::TXT), late).await
+        dot.answer(futures_lite::future::or(shard.resolver().lookup(name, Rtype::TXT), late)).await
     };
     together(verifier.questions().iter().map(in_time)).await
 }

@@ -1,6 +1,7 @@
 //! Whether a message is from the domain its From field shows: the policy is asked for when the header is there, and applied at the last dot.
 
 use crate::content::Signatures;
+use crate::last_dot::LastDot;
 use crate::sender::OwnResolver;
 use crate::shard::Shard;
 use postring_auth::arc::{self, Chain};
@@ -23,7 +24,7 @@ pub(crate) fn prefetch(shard: &Shard, author: &Domain) {
 
 /// Checks a message with what SPF and DKIM have said of it; `None` if one of them was not asked, or nobody wants to know. Waits for what is not
 /// there yet, at most `policy.dmarc.wait_ms`.
-pub(crate) async fn check(shard: &Shard, signatures: &Signatures, spf: Option<&Spf>) -> Option<Dmarc> {
+pub(crate) async fn check(shard: &Shard, dot: &LastDot<'_>, signatures: &Signatures, spf: Option<&Spf>) -> Option<Dmarc> {
     let config = shard.config();
     let config = &config.policy.dmarc;
     let (author, spf) = (signatures.author.clone()?, spf?);
@@ -38,7 +39,7 @@ pub(crate) async fn check(shard: &Shard, signatures: &Signatures, spf: Option<&S
     };
     let (lookup, settings) = (OwnResolver(shard.resolver().clone()), settings(config, sample));
     let checked = dmarc::check(&lookup, author.clone(), Some(spf), &signatures.dkim, &settings);
-    let dmarc = futures_lite::future::or(checked, late).await;
+    let dmarc = dot.wait(dot.answer(futures_lite::future::or(checked, late))).await;
     shard.stats().add(counter(dmarc.result), 1);
     Some(dmarc)
 }

@@ -39,6 +39,7 @@ mod explain;
 mod found;
 mod helpers;
 mod history;
+mod last_dot;
 mod limits;
 mod memory;
 mod message;

@@ -1,6 +1,7 @@
 //! What the sender's domain says of the client: begun at a transaction's first recipient, waited for at the last dot.
 
 use crate::found::Found;
+use crate::last_dot::LastDot;
 use crate::shard::Shard;
 use postring_auth::Lookup;
 use postring_auth::spf::{self, Session as SpfSession, Spf, SpfResult};
@@ -74,8 +75,8 @@ impl SenderCheck {
     }
 
     /// What was found, once it is.
-    pub(crate) async fn spf(&self) -> Option<&Spf> {
-        self.under_way.as_ref()?.checked.spf.wait().await
+    pub(crate) async fn spf(&self, dot: &LastDot<'_>) -> Option<&Spf> {
+        dot.wait(dot.answer(self.under_way.as_ref()?.checked.spf.wait())).await
     }
 }
 

@@ -95,6 +95,18 @@ table! {
         DmarcTempError = "dmarc_temperror_total",
         /// Messages whose From field or policy cannot be read.
         DmarcPermError = "dmarc_permerror_total",
+        /// Messages whose verdict needed answers of the DNS.
+        DotMessages = "dot_messages_total",
+        /// Answers a verdict needed that were there at the last dot.
+        DotAnswersReady = "dot_answers_ready_total",
+        /// Answers a verdict needed that were waited for at the last dot.
+        DotAnswersLate = "dot_answers_late_total",
+        /// Microseconds messages have waited for answers of the DNS at their last dot.
+        DotWaitMicroseconds = "dot_wait_microseconds_total",
+        /// Messages that waited longer than 5 ms for answers of the DNS at their last dot.
+        DotWaitsOver5Ms = "dot_waits_over_5ms_total",
+        /// Messages that waited longer than 100 ms for answers of the DNS at their last dot.
+        DotWaitsOver100Ms = "dot_waits_over_100ms_total",
         /// Messages put off by greylisting.
         GreylistDeferred = "greylist_deferred_total",
         /// Messages let through by greylisting when they were tried again.

@@ -2,11 +2,13 @@
 
 mod bare;
 mod dns;
+mod last_dots;
 mod postfix;
 mod postring;
 mod rspamd;
 
 pub use dns::Place;
+pub use last_dots::LastDots;
 pub use postfix::MAIN_AS_COMPARED;
 pub use postring::{Flavour, Setup};
 

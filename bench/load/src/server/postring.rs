@@ -1,5 +1,6 @@
 //! Postring in a folder of its own on the volume.
 
+use super::last_dots::LastDots;
 use super::{BOXES, DOMAIN, Server};
 use crate::machine::Cores;
 use crate::volume::Volume;
@@ -111,6 +112,19 @@ impl Server {
         let hit = rules.iter().filter(|rule| count(rule, "rule_hit_total") > 0);
         let names = hit.filter_map(|rule| rule["rule"].as_str().map(str::to_owned)).collect();
         Some((rules.iter().map(|rule| count(rule, "rule_checked_total")).sum(), names))
+    }
+
+    /// What its messages have waited for at their last dots.
+    pub fn last_dots(&self) -> Option<LastDots> {
+        let status = self.status()?;
+        let counter = |name: &str| status["counters"][name].as_u64();
+        Some(LastDots {
+            messages: counter("dot_messages_total")?,
+            ready: counter("dot_answers_ready_total")?,
+            late: counter("dot_answers_late_total")?,
+            wait_us: counter("dot_wait_microseconds_total")?,
+            over_5_ms: counter("dot_waits_over_5ms_total")?,
+        })
     }
 
     /// Messages it has accepted and journal commits it has made, by its own counters.
