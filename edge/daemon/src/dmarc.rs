@@ -3,7 +3,7 @@
 use crate::content::Signatures;
 use crate::last_dot::LastDot;
 use crate::sender::OwnResolver;
-use crate::shard::Shard;
+use crate::shard::{Shard, Suffixes};
 use postring_auth::arc::{self, Chain};
 use postring_auth::dmarc::{
     self, AuthorProblem, Dmarc, DmarcResult, Domain, OrganizationalDomain, Policy, PublicSuffixes, Settings,
@@ -13,11 +13,13 @@ use postring_control::Counter;
 use postring_dns::Rtype;
 use postring_policy::dmarc::OrganizationalDomain as Method;
 use postring_policy::{DmarcConfig, DmarcFound};
+use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 /// Asks for the policy of an author, so that it is there when the message has ended.
 pub(crate) fn prefetch(shard: &Shard, author: &Domain) {
-    for name in dmarc::likely_questions(author, &settings(&shard.config().policy.dmarc, 0)) {
+    for name in dmarc::likely_questions(author, &settings(&shard.config().policy.dmarc, &shard.suffixes(), 0)) {
         shard.resolver().prefetch(&name, Rtype::TXT);
     }
 }
@@ -37,7 +39,8 @@ pub(crate) async fn check(shard: &Shard, dot: &LastDot<'_>, signatures: &Signatu
         glommio::timer::sleep(Duration::from_millis(config.wait_ms)).await;
         too_late(&author)
     };
-    let (lookup, settings) = (OwnResolver(shard.resolver().clone()), settings(config, sample));
+    let (lookup, suffixes) = (OwnResolver(shard.resolver().clone()), shard.suffixes());
+    let settings = settings(config, &suffixes, sample);
     let checked = dmarc::check(&lookup, author.clone(), Some(spf), &signatures.dkim, &settings);
     let dmarc = dot.wait(dot.answer(futures_lite::future::or(checked, late))).await;
     shard.stats().add(counter(dmarc.result), 1);
@@ -57,12 +60,27 @@ fn too_late(author: &Result<Domain, AuthorProblem>) -> Dmarc {
     }
 }
 
-fn settings(config: &DmarcConfig, sample: u8) -> Settings<'static> {
+/// Reads a list of public suffixes.
+///
+/// # Errors
+/// One line with the file's name.
+pub fn read_suffixes(file: &Path) -> Result<PublicSuffixes, String> {
+    let wrong = |error: &dyn Display| {
+        format!(
+            "{}: {error}; the list of public suffixes is at publicsuffix.org and in Debian's package publicsuffix",
+            file.display()
+        )
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    PublicSuffixes::parse(&text).map_err(|error| wrong(&error))
+}
+
+fn settings<'a>(config: &DmarcConfig, suffixes: &'a Suffixes, sample: u8) -> Settings<'a> {
     let organizational_domain = match config.organizational_domain {
         Method::List => OrganizationalDomain::PublicSuffixList,
         Method::Walk => OrganizationalDomain::TreeWalk,
     };
-    Settings { organizational_domain, suffixes: PublicSuffixes::built_in(), sample }
+    Settings { organizational_domain, suffixes: suffixes.as_deref().unwrap_or(PublicSuffixes::built_in()), sample }
 }
 
 /// True if the chain passes, and a trusted sealer, with none but trusted ones after it, found the message to be its author's.

@@ -12,6 +12,7 @@
 //! - `proxied`: who is behind a load balancer
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
+//! - `last_dot`: what a message waits for before it is judged
 //! - `dmarc`: whether a message is from the domain it shows
 //! - `rules`: what the rules say of client and sender
 //! - `sender`: what the sender's domain says of the client
@@ -53,4 +54,5 @@ mod shard;
 mod snapshots;
 mod zones;
 
+pub use dmarc::read_suffixes;
 pub use role::run;

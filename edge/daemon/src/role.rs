@@ -3,10 +3,11 @@
 use crate::cache::Kept;
 use crate::config::{EdgeLaunch, TlsLaunch};
 use crate::cookies::Cookies;
+use crate::dmarc;
 use crate::dnsbl::{self, Health};
 use crate::explain::Hypothetical;
 use crate::memory::Keeper;
-use crate::shard::{Event, OperatorAnswer, Settings, Shard, ShardParts};
+use crate::shard::{Event, OperatorAnswer, Settings, Shard, ShardParts, Suffixes};
 use crate::snapshots::Snapshots;
 use crate::zones::Publisher;
 use glommio::{LocalExecutorBuilder, Placement};
@@ -121,7 +122,20 @@ fn read_settings(config: serde_json::Value) -> Result<Settings, String> {
         serde_json::from_value(config).map_err(|error| format!("edge: the launch's configuration: {error}"))?;
     dnsbl::show_whole_names(&mut launch);
     let health = Arc::new(Health::new(launch.policy.dnsbl.iter().map(|list| list.zone.clone())));
-    Ok(Settings { launch: Arc::new(launch), health })
+    let suffixes = read_suffixes(&launch);
+    Ok(Settings { launch: Arc::new(launch), health, suffixes })
+}
+
+/// The list of public suffixes of the configuration, which the supervisor has read without an error before.
+fn read_suffixes(launch: &EdgeLaunch) -> Suffixes {
+    let file = launch.policy.dmarc.suffix_list.as_ref()?;
+    match dmarc::read_suffixes(file) {
+        Ok(list) => Some(Arc::new(list)),
+        Err(error) => {
+            tracing::error!("policy.dmarc.suffix_list: {error}; the list in the program is used");
+            None
+        }
+    }
 }
 
 /// Certificates as the supervisor has read them: this process may read none of their files.

@@ -11,6 +11,7 @@ use crate::memory::Memory;
 use crate::questions;
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
+use postring_auth::dmarc::PublicSuffixes;
 use postring_control::{ChildSender, Counter, Endpoint, FromChild, Gauge, ProducerEnd, Role, StatsPage};
 use postring_directory::Snapshot;
 use postring_dns::Name;
@@ -77,7 +78,11 @@ pub(crate) struct Settings {
     pub launch: Arc<EdgeLaunch>,
     /// Of the block lists asked by DNS; nothing is known in a new one.
     pub health: Arc<Health>,
+    pub suffixes: Suffixes,
 }
+
+/// The list of public suffixes: a file's (one for all shards), or that in the program.
+pub(crate) type Suffixes = Option<Arc<PublicSuffixes>>;
 
 /// What an operator's command gets.
 pub(crate) type OperatorAnswer = Result<serde_json::Value, String>;
@@ -91,6 +96,7 @@ pub(crate) struct Shard {
     store_shards: u32,
     data: PathBuf,
     launch: RefCell<Arc<EdgeLaunch>>,
+    suffixes: RefCell<Suffixes>,
     tls: RefCell<Option<Servers>>,
     directory: RefCell<Option<Snapshot>>,
     resolver: Resolver,
@@ -138,7 +144,7 @@ pub(crate) struct ShardParts {
 
 impl Shard {
     pub(crate) fn new(parts: ShardParts) -> Rc<Self> {
-        let Settings { launch, health } = parts.settings;
+        let Settings { launch, health, suffixes } = parts.settings;
         let resolver = Resolver::sharing(&launch.dns, Arc::clone(&parts.served.hosted), parts.negatives);
         resolver.keep_by(dnsbl::ttl_rules(&launch));
         let dns = DnsServer::new(resolver.clone(), launch.dns.recursion.clone());
@@ -162,6 +168,7 @@ impl Shard {
             store_shards: parts.store_shards,
             data: parts.data,
             launch: RefCell::new(launch),
+            suffixes: RefCell::new(suffixes),
             tls: RefCell::new(None),
             directory: RefCell::new(None),
             memory: parts.memory,
@@ -194,6 +201,11 @@ impl Shard {
 
     pub(crate) fn config(&self) -> Arc<EdgeLaunch> {
         Arc::clone(&self.launch.borrow())
+    }
+
+    /// The list of public suffixes to go by, if it is not that in the program.
+    pub(crate) fn suffixes(&self) -> Suffixes {
+        self.suffixes.borrow().clone()
     }
 
     /// What a client of this protocol is presented and asked for.
@@ -459,7 +471,8 @@ impl Shard {
     }
 
     fn reload(&self, settings: Settings) {
-        let Settings { launch, health } = settings;
+        let Settings { launch, health, suffixes } = settings;
+        *self.suffixes.borrow_mut() = suffixes;
         self.resolver.reload(&launch.dns, self.resolver.hosted());
         self.resolver.keep_by(dnsbl::ttl_rules(&launch));
         if !self.lists().are_those_of(&launch) {

@@ -3,6 +3,7 @@
 use crate::points;
 use postring_mail::verdict::Symbol;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// `[policy.dmarc]`: whether a message is from the domain its From field shows (RFC 7489, RFC 9989), and what follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,10 @@ pub struct DmarcConfig {
     /// How the domain that owns another's name is found: by the "list" of public suffixes (RFC 7489) in the program, or by a "walk" through the DNS
     /// (RFC 9989). Default "list": what most records were written for.
     pub organizational_domain: OrganizationalDomain,
+    /// A file of the list of public suffixes to read instead, as publicsuffix.org and Debian's package `publicsuffix` have it; read at a start and a
+    /// reload. Default: the list in the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suffix_list: Option<PathBuf>,
     /// Domains whose seals are believed (ARC, RFC 8617), like those of mailing lists your users read: if the chain passes and one of them, with none
     /// but them after it, found the message authentic, the domain's policy is not applied. Default: none.
     pub trusted_sealers: Vec<String>,
@@ -37,6 +42,8 @@ pub struct DmarcConfig {
     pub reject_points: f64,
     /// Points of a From field that cannot be judged. Default 2.
     pub broken_from_points: f64,
+    /// Only look, write down and count: no points, nothing is refused or put into the Junk folder. Default false.
+    pub dry_run: bool,
 }
 
 /// See [`DmarcConfig::reject`].
@@ -70,6 +77,7 @@ impl Default for DmarcConfig {
             quarantine: Action::Junk,
             broken_from: Action::Junk,
             organizational_domain: OrganizationalDomain::List,
+            suffix_list: None,
             trusted_sealers: Vec::new(),
             // As rspamd has them.
             pass_points: -0.5,
@@ -77,6 +85,7 @@ impl Default for DmarcConfig {
             quarantine_points: 1.5,
             reject_points: 2.0,
             broken_from_points: 2.0,
+            dry_run: false,
         }
     }
 }
@@ -128,6 +137,7 @@ impl DmarcConfig {
     #[must_use]
     pub fn symbol<'a>(&self, found: DmarcFound<'a>) -> Option<Symbol<'a>> {
         let (name, points) = match (found.result, found.disposition) {
+            _ if self.dry_run => return None,
             _ if found.broken_from => ("FROM_BROKEN", self.broken_from_points),
             ("pass", _) => ("DMARC_POLICY_ALLOW", self.pass_points),
             ("fail", _) if found.vouched => return None,
@@ -143,6 +153,7 @@ impl DmarcConfig {
     #[must_use]
     pub fn action(&self, found: DmarcFound<'_>) -> Action {
         match (found.result, found.disposition) {
+            _ if self.dry_run => Action::None,
             _ if found.broken_from => self.broken_from,
             _ if found.vouched => Action::None,
             ("fail", "reject") => self.reject,
@@ -173,6 +184,8 @@ mod tests {
             let found = found(result, disposition, vouched);
             assert_eq!(config.action(found), action, "{found:?}");
             assert_eq!(config.symbol(found).map(|symbol| symbol.name), symbol, "{found:?}");
+            let dry = DmarcConfig { dry_run: true, ..config.clone() };
+            assert_eq!((dry.action(found), dry.symbol(found)), (Action::None, None), "{found:?}");
         }
     }
 

@@ -214,7 +214,7 @@ impl PolicyConfig {
     /// The refusal of a message whose sender's domain disowns the client, if that is wanted; `result` as [`SpfConfig::symbol`] takes it.
     #[must_use]
     pub fn spf_refusal(&self, result: &str, domain: &str, explanation: Option<&str>) -> Option<Reply> {
-        if !self.spf.reject_fail || result != "fail" {
+        if !self.spf.reject_fail || self.spf.dry_run || result != "fail" {
             return None;
         }
         let mut text = match explanation {

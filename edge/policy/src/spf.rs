@@ -25,6 +25,8 @@ pub struct SpfConfig {
     pub pass_points: f64,
     /// Points of a record that is wrong ("permerror"). Default 0.
     pub permerror_points: f64,
+    /// Only look, write down and count: no points, no refusal. Default false.
+    pub dry_run: bool,
 }
 
 impl Default for SpfConfig {
@@ -38,6 +40,7 @@ impl Default for SpfConfig {
             softfail_points: 0.0,
             pass_points: -0.2,
             permerror_points: 0.0,
+            dry_run: false,
         }
     }
 }
@@ -59,6 +62,7 @@ impl SpfConfig {
     #[must_use]
     pub fn symbol<'d>(&self, result: &str, domain: &'d str) -> Option<Symbol<'d>> {
         let (name, points) = match result {
+            _ if self.dry_run => return None,
             "pass" => ("R_SPF_ALLOW", self.pass_points),
             "fail" => ("R_SPF_FAIL", self.fail_points),
             "softfail" => ("R_SPF_SOFTFAIL", self.softfail_points),
@@ -83,6 +87,7 @@ mod tests {
         );
         assert_eq!(config.symbol("pass", "a.example").map(|symbol| symbol.weight_milli), Some(-200));
         assert_eq!(config.symbol("neutral", "a.example").or(config.symbol("none", "")).or(config.symbol("temperror", "")), None);
+        assert_eq!(SpfConfig { dry_run: true, ..config.clone() }.symbol("fail", "a.example"), None);
         assert!(SpfConfig { wait_ms: 0, ..config.clone() }.check().is_err());
         assert!(SpfConfig { fail_points: f64::NAN, ..config }.check().is_err());
     }

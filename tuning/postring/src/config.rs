@@ -158,7 +158,19 @@ impl Config {
         config.server.data = folder.join(&config.server.data);
         config.tls.make_absolute(folder);
         config.dns.make_absolute(folder);
+        if let Some(list) = &mut config.policy.dmarc.suffix_list {
+            *list = folder.join(&*list);
+        }
         Ok(config)
+    }
+
+    /// Reads the files that are named, as far as nobody does it later who would have to go on without one.
+    pub fn check_files(&self) -> Result<(), String> {
+        self.dns.check_files()?;
+        if let Some(list) = &self.policy.dmarc.suffix_list {
+            postring_edge::read_suffixes(list).map_err(|error| format!("policy.dmarc.suffix_list: {error}"))?;
+        }
+        Ok(())
     }
 
     fn parse(text: &str, name: &str) -> Result<Self, String> {

@@ -323,3 +323,53 @@ fn who_is_not_known_tries_again() {
         counters["greylist_deferred_total"] == 0 && counters["greylist_passed_total"] == 1
     });
 }
+
+/// A domain two labels below a public suffix of the administrator's list has its policy found there; a dry run looks and does nothing.
+#[test]
+fn public_suffixes_are_the_administrators_and_a_dry_run_does_nothing() {
+    let mut system = System::init();
+    let zone = "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\nns A 127.0.0.1\n_dmarc.club TXT \"v=DMARC1; p=reject; sp=quarantine\"\n\
+                2.66.0.127.list TXT x\n2.66.0.127.list A 127.0.0.2\n2.0.0.127.list A 127.0.0.2\n";
+    system.write_dns("league.zone", zone);
+    system.write_dns("suffixes.dat", "// ours\nexample\nleague.example\n");
+    let common = "\n[[dns.zone]]\nname = \"league.example\"\nfile = \"dns/league.zone\"\n\
+                  \n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\n\n[policy.greylist]\ncheck = false\n";
+    let list = |dry_run: bool| format!("\n[[policy.dnsbl]]\nzone = \"list.league.example\"\nweight = 9.0\ndry_run = {dry_run}\n");
+    let dmarc = |dry_run: bool| format!("\n[policy.dmarc]\nsuffix_list = \"dns/suffixes.dat\"\ndry_run = {dry_run}\n");
+    let spf = "\n[policy.spf]\ndry_run = true\n";
+    let before = std::fs::read_to_string(system.config()).unwrap();
+    let file = system.config();
+    let write = |more: &str| std::fs::write(&file, format!("{before}{common}{}{more}", common::RULES_DRY)).unwrap();
+    write(&(dmarc(false) + &list(true)));
+    system.up();
+
+    let message = |word: &str| format!("From: a@team.club.league.example\nSubject: {word}\n\n{word}\n");
+    let send = |client: &str, word: &str| send_as(&system, client, "a@team.club.league.example", &message(word), usize::MAX);
+    // The list would have refused this client.
+    assert!(send("127.0.66.2", "judged").starts_with("250"));
+    let text = unfolded(&system.delivered(".Junk/new", "judged"));
+    assert!(text.contains("dmarc=fail (p=reject sp=quarantine dis=quarantine)") && !text.contains("DNSBL"), "{text}");
+    let listed = |system: &System| {
+        let lists = system.status().unwrap()["dnsbl"].clone();
+        lists.as_array().into_iter().flatten().map(|list| list["dnsbl_listed_total"].as_u64().unwrap()).sum::<u64>()
+    };
+    // It is asked once its test entries were there.
+    system.wait("the hit to be counted", || send("127.0.66.2", "judged").starts_with("250") && listed(&system) > 0);
+
+    write(&(dmarc(true) + &list(false) + spf));
+    system.run(&["reload"]);
+    system.wait("the list to refuse", || {
+        let mut smtp = system.smtp_from("127.0.66.2");
+        smtp.say("EHLO mail.football.example.com").unwrap();
+        smtp.say("MAIL FROM:<a@team.club.league.example>").unwrap();
+        smtp.say("RCPT TO:<alice@test.example>").unwrap().starts_with("554 5.7.1")
+    });
+    assert!(send("127.0.66.3", "watched").starts_with("250"));
+    let text = unfolded(&system.delivered("new", "watched"));
+    assert!(text.contains("dmarc=fail (p=reject sp=quarantine dis=quarantine)") && !text.contains("DMARC_POLICY"), "{text}");
+
+    system.write_dns("suffixes.dat", "<html>\n");
+    let check = common::postring(&["check", "--config", &system.config()]);
+    let error = String::from_utf8(check.stderr).unwrap();
+    assert!(error.contains("policy.dmarc.suffix_list: ") && error.contains("line 1 is no rule"), "{error}");
+}

@@ -44,6 +44,9 @@ pub struct DnsblConfig {
     /// aside and tried again after a minute, then after two, up to an hour. Default 3600.
     #[serde(default = "probe_interval")]
     pub probe_interval: u32,
+    /// Only ask it and count whom it has: no points, no symbol. Default false.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// What a return code counts: a number, or a table of `weight` and `symbol`.

@@ -242,7 +242,7 @@ impl Dnsbl {
             }
         }
         self.counts.listed += u64::from(heaviest.is_some());
-        heaviest
+        heaviest.filter(|_| !self.config.dry_run)
     }
 
     fn meaning_of(&self, code: Ipv4Addr) -> (f64, &Arc<str>) {

@@ -37,6 +37,8 @@ fn codes_have_their_weights() {
     );
     assert_eq!(answer(&mut some, &[[127, 0, 0, 7]], 0).unwrap().weight, -2.0);
     assert_eq!(some.counts().listed, 2);
+    let mut dry = Dnsbl::new(DnsblConfig { dry_run: true, ..toml_of("bl.example") }, 1).unwrap();
+    assert_eq!((answer(&mut dry, &TWO.map(|code| code.octets()), 0), dry.counts().listed), (None, 1));
 }
 
 #[test]

@@ -37,8 +37,6 @@ impl OrganizationArguments {
     pub fn read(&self) -> Result<(OrganizationalDomain, Cow<'static, PublicSuffixes>), String> {
         let method = if self.tree_walk { OrganizationalDomain::TreeWalk } else { OrganizationalDomain::PublicSuffixList };
         let Some(file) = &self.psl else { return Ok((method, Cow::Borrowed(PublicSuffixes::built_in()))) };
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let list = PublicSuffixes::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok((method, Cow::Owned(list)))
+        Ok((method, Cow::Owned(postring_edge::read_suffixes(file)?)))
     }
 }

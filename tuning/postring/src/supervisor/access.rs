@@ -19,13 +19,13 @@ pub fn of(config: &Config, plan: &Plan, role: Role) -> Option<Access> {
     let cores = || PathBuf::from("/sys/devices/system");
     let (read, network) = match role {
         // Policy servers and milters need nothing: TCP is open to this role, and Landlock (as tested) looks at no unix socket with a path.
-        Role::Edge => (dns_folders(config).into_iter().chain([resolver_folder(), cores()]).collect(), true),
+        Role::Edge => (read_folders(config).into_iter().chain([resolver_folder(), cores()]).collect(), true),
         // Tokens are replaced by a new file: the folder is what stays.
         Role::Scan => (vec![data.join(&config.scan.rules), parent(&data.join(&config.scan.tokens))], false),
         Role::Store => (vec![boot_id()], false),
         Role::Send => {
             let zones = data.join(folders::ZONES);
-            (dns_folders(config).into_iter().chain([zones, resolver_folder(), cores(), boot_id()]).collect(), true)
+            (read_folders(config).into_iter().chain([zones, resolver_folder(), cores(), boot_id()]).collect(), true)
         }
     };
     Some(Access { read, write: own, network })
@@ -44,22 +44,23 @@ pub fn announce(config: &Config) {
 
 /// What a running process has closed cannot be opened again.
 pub fn check_reload(started: &Config, newer: &Config) -> Result<(), String> {
-    let open = dns_folders(started);
-    let closed = dns_folders(newer).into_iter().find(|folder| !open.iter().any(|open| folder.starts_with(open)));
+    let open = read_folders(started);
+    let closed = read_folders(newer).into_iter().find(|folder| !open.iter().any(|open| folder.starts_with(open)));
     match closed.filter(|_| newer.users.landlock && confine::has_landlock()) {
         Some(folder) => Err(format!(
-            "dns: a file in {} takes a restart: Landlock has closed that folder to the running processes",
+            "a file in {} takes a restart: Landlock has closed that folder to the running processes",
             folder.display()
         )),
         None => Ok(()),
     }
 }
 
-/// Where zones and lists are; their files are replaced, and new ones come beside them.
-fn dns_folders(config: &Config) -> BTreeSet<PathBuf> {
+/// Where zones, lists and the like are; their files are replaced, and new ones come beside them.
+fn read_folders(config: &Config) -> BTreeSet<PathBuf> {
     let zones = config.dns.zone.iter().filter_map(|zone| zone.file.as_ref());
     let lists = config.dns.block_list.iter().flat_map(|list| list.file.paths());
-    let others = [&config.dns.domain_template, &config.dns.root_hints_file].into_iter().flatten();
+    let others =
+        [&config.dns.domain_template, &config.dns.root_hints_file, &config.policy.dmarc.suffix_list].into_iter().flatten();
     zones.chain(lists).chain(others).map(|file| parent(file)).collect()
 }
 
@@ -104,7 +105,7 @@ mod tests {
     fn a_zone_in_a_closed_folder_takes_a_restart() {
         assert_eq!(check_reload(&config("/z/a.zone"), &config("/z/b/c.zone")), Ok(()));
         if confine::has_landlock() {
-            assert!(check_reload(&config("/z/a.zone"), &config("/y/a.zone")).unwrap_err().starts_with("dns: a file in /y takes"));
+            assert!(check_reload(&config("/z/a.zone"), &config("/y/a.zone")).unwrap_err().starts_with("a file in /y takes"));
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn check_users(config: &Config) -> Result<(), String> {
 
 /// What `postring check` says of zones and lists.
 pub fn check_zones(config: &Config) -> Result<(), String> {
-    config.dns.check_files()?;
+    config.check_files()?;
     let zones = config.dns.zones(&config.server.hostname);
     let checked = postring_zones::check(&zones, &postring_zones::State::new(&config.server.data)).map(|_| ());
     // The supervisor keeps none of it.
