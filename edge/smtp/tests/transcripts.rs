@@ -14,6 +14,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
+mod transcript_text;
+
 use postring_mail::dsn::Notify;
 use postring_mail::{Now, Reply};
 use postring_smtp::{
@@ -24,6 +26,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use transcript_text::bytes;
 
 const TLS: TlsInfo = TlsInfo { version: "TLSv1.3", cipher: "TLS13_AES_256_GCM_SHA384" };
 
@@ -256,42 +259,6 @@ fn reply(text: &str) -> Reply {
     let code = parts.next().unwrap().parse().unwrap();
     let status: Vec<u16> = parts.next().unwrap().split('.').map(|part| part.parse().unwrap()).collect();
     Reply::with_text(code, status[1], status[2], parts.next().unwrap().to_owned())
-}
-
-/// The bytes a `C:` line stands for.
-fn bytes(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let repeat = rest.strip_prefix('{').and_then(|inner| {
-            let (what, behind) = inner.split_once('}')?;
-            let (what, times) = what.rsplit_once('*')?;
-            Some((what, times.parse::<usize>().ok()?, behind))
-        });
-        if let Some((what, times, behind)) = repeat {
-            bytes.extend(self::bytes(what).repeat(times));
-            rest = behind;
-        } else if let Some(escaped) = rest.strip_prefix('\\') {
-            let kind = escaped.chars().next().expect("something behind the backslash");
-            rest = &escaped[1..];
-            match kind {
-                'r' => bytes.push(b'\r'),
-                'n' => bytes.push(b'\n'),
-                't' => bytes.push(b'\t'),
-                '0' => bytes.push(0),
-                '\\' => bytes.push(b'\\'),
-                'x' => {
-                    bytes.push(u8::from_str_radix(&rest[..2], 16).unwrap());
-                    rest = &rest[2..];
-                }
-                other => panic!("\\{other}"),
-            }
-        } else {
-            bytes.extend(first.to_string().bytes());
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    bytes
 }
 
 fn setup(text: &str) -> Setup {
