@@ -4,6 +4,7 @@
 //! shard's scratch, content into the slot. What an idle connection does not need is not part of its task: a handshake and the way of a
 //! message have state of their own while they last (one allocation each, about 1 KiB).
 
+use crate::budget::Lookups;
 use crate::content::ContentCheck;
 use crate::delivered;
 use crate::dmarc;
@@ -58,6 +59,8 @@ struct Connection {
     /// It spoke before the greeting.
     early_talk: bool,
     rules: RuleCheck,
+    /// Of this transaction, once something was asked.
+    lookups: Option<Rc<Lookups>>,
     sender: SenderCheck,
     helpers: HelperCheck,
     content: ContentCheck,
@@ -90,6 +93,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, mut stream: Stream, peer: Client, co
         errors_answered: 0,
         early_talk: false,
         rules: RuleCheck::default(),
+        lookups: None,
         sender: SenderCheck::default(),
         helpers: HelperCheck::default(),
         content: ContentCheck::default(),
@@ -184,21 +188,27 @@ impl Connection {
                         answer
                     }
                     Question::Recipient { address } => {
-                        let stream = &self.stream;
+                        let reverse_path = &self.session.transaction().reverse_path;
+                        if !self.rules.are_about(self.session.helo(), reverse_path) {
+                            // Another transaction.
+                            self.lookups = None;
+                        }
+                        let (stream, lookups) = (&self.stream, lookups(&mut self.lookups, &self.shard));
                         let client = Asked {
                             address: self.session.client().address,
                             helo: self.session.helo(),
-                            reverse_path: &self.session.transaction().reverse_path,
+                            reverse_path,
                             reverse: &self.reverse,
                             early_talk: self.early_talk,
                             own_address: &|| stream.local_address(),
+                            lookups: &lookups,
                         };
                         self.helpers.begin(&self.shard, &self.session, || stream.local_socket());
                         let checks = (&self.check, &mut self.rules, client, &mut self.helpers);
                         let answer = Box::pin(questions::recipient(&self.shard, &self.session, checks, &address)).await;
                         // For a recipient that is refused nobody is asked.
                         if matches!(answer, Answer::Recipient(RecipientAnswer::Accept(_))) {
-                            self.sender.begin(&self.shard, &self.session);
+                            self.sender.begin(&self.shard, &lookups, &self.session);
                         }
                         answer
                     }
@@ -424,7 +434,10 @@ impl Connection {
                 end.saturating_sub(rest)
             }
         };
-        self.content.take(&shard, content.get(..self.decoded).unwrap_or_default());
+        if self.content.is_on() {
+            let lookups = lookups(&mut self.lookups, &shard);
+            self.content.take(&shard, &lookups, content.get(..self.decoded).unwrap_or_default());
+        }
         behind
     }
 
@@ -448,10 +461,10 @@ impl Connection {
 
     async fn submit(&mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let dot = LastDot::new(&self.shard);
-        let signatures = self.content.judge(&self.shard, &dot, &slot, self.decoded).await;
+        let (dot, lookups) = (LastDot::new(&self.shard), lookups(&mut self.lookups, &self.shard));
+        let signatures = self.content.judge(&self.shard, &dot, &lookups, &slot, self.decoded).await;
         let spf = self.sender.spf(&dot).await;
-        let dmarc = dmarc::check(&self.shard, &dot, &signatures, spf).await;
+        let dmarc = dmarc::check(&self.shard, &dot, &lookups, &signatures, spf).await;
         dot.end();
         let checks = message::Checks {
             reverse_name: self.reverse.get(),
@@ -465,6 +478,7 @@ impl Connection {
         let wanted = delivered::wanted(&self.shard, &self.session, spf, &slot, self.decoded);
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
         self.sender = SenderCheck::default();
+        self.lookups = None;
         let (now, stats) = (self.shard.now(), self.shard.stats());
         match result {
             Ok((receipt, id)) => {
@@ -516,4 +530,9 @@ impl Connection {
         self.stream.set_deadline(Duration::from_millis(REPLY_TAKEN_WAIT_MS));
         self.stream.send(&out).await
     }
+}
+
+/// What the transaction may still ask.
+fn lookups(kept: &mut Option<Rc<Lookups>>, shard: &Rc<Shard>) -> Rc<Lookups> {
+    Rc::clone(kept.get_or_insert_with(|| Rc::new(Lookups::new(shard))))
 }

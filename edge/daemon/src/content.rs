@@ -1,5 +1,6 @@
 //! The signatures of a message while it comes: their keys are asked for when its header is there, its body is hashed as it passes.
 
+use crate::budget::Lookups;
 use crate::dmarc;
 use crate::last_dot::LastDot;
 use crate::shard::Shard;
@@ -7,7 +8,7 @@ use memchr::memmem;
 use postring_auth::dkim::{Problem, Status, Verification};
 use postring_auth::dmarc::{AuthorProblem, Domain, author};
 use postring_auth::signatures::Verifier;
-use postring_auth::{arc, together};
+use postring_auth::{Lookup, arc, together};
 use postring_control::Counter;
 use postring_dns::Rtype;
 use postring_dns::resolver::Resolved;
@@ -61,16 +62,21 @@ impl ContentCheck {
         if checks { Self::Header(0) } else { Self::Off }
     }
 
+    /// True if something is checked.
+    pub(crate) fn is_on(&self) -> bool {
+        !matches!(self, Self::Off)
+    }
+
     /// Looks at what has come; `content` is the message from its first octet on.
     ///
     /// Cost: the header is searched for its end and split once; of a message without signatures nothing more. With them the body is hashed,
     /// while it is in the core's cache. One allocation a message, and those of the signatures.
-    pub(crate) fn take(&mut self, shard: &Shard, content: &[u8]) {
+    pub(crate) fn take(&mut self, shard: &Shard, lookups: &Lookups, content: &[u8]) {
         if let Self::Header(searched) = self {
             match header_end(content, *searched) {
-                Some(header_bytes) => self.begin(shard, content, header_bytes),
+                Some(header_bytes) => self.begin(shard, lookups, content, header_bytes),
                 // It will be refused.
-                None if content.len() > HEADER_BYTES_MAX => self.begin(shard, content, content.len()),
+                None if content.len() > HEADER_BYTES_MAX => self.begin(shard, lookups, content, content.len()),
                 None => *searched = content.len(),
             }
         }
@@ -80,29 +86,36 @@ impl ContentCheck {
         }
     }
 
-    fn begin(&mut self, shard: &Shard, content: &[u8], header_bytes: usize) {
+    fn begin(&mut self, shard: &Shard, lookups: &Lookups, content: &[u8], header_bytes: usize) {
         let header = content.get(..header_bytes).unwrap_or_default();
         let verifier = Verifier::begin(header, shard.now().unix_seconds());
         for name in verifier.questions() {
-            shard.resolver().prefetch(name, Rtype::TXT);
+            lookups.prefetch(name, Rtype::TXT);
         }
         let author = author(header);
         if let Ok(author) = &author {
-            dmarc::prefetch(shard, author);
+            dmarc::prefetch(shard, lookups, author);
         }
         *self = Self::Body(Box::new(Begun { verifier, author, header_bytes, taken: header_bytes }));
     }
 
     /// What the signatures of the message in the slot are worth. Waits for keys that are not there yet, at most
     /// `policy.dkim.wait_ms`.
-    pub(crate) async fn judge(&mut self, shard: &Rc<Shard>, dot: &LastDot<'_>, slot: &Slot, content_bytes: usize) -> Signatures {
+    pub(crate) async fn judge(
+        &mut self,
+        shard: &Rc<Shard>,
+        dot: &LastDot<'_>,
+        lookups: &Lookups,
+        slot: &Slot,
+        content_bytes: usize,
+    ) -> Signatures {
         if let Self::Header(_) = self {
             // A message that is all header.
             let arena = shard.arena();
-            self.begin(shard, content(arena.bytes(slot), content_bytes), content_bytes);
+            self.begin(shard, lookups, content(arena.bytes(slot), content_bytes), content_bytes);
         }
         let Self::Body(begun) = std::mem::take(self) else { return Signatures::default() };
-        let answers = dot.wait(answers(shard, dot, &begun.verifier)).await;
+        let answers = dot.wait(answers(shard, dot, lookups, &begun.verifier)).await;
         let arena = shard.arena();
         let header = content(arena.bytes(slot), begun.header_bytes);
         let (dkim, chain) = begun.verifier.finish(header, &answers);
@@ -114,14 +127,14 @@ impl ContentCheck {
 }
 
 /// The answers to a verifier's questions. What is late is no answer; it does not hold up what the others say.
-async fn answers(shard: &Shard, dot: &LastDot<'_>, verifier: &Verifier) -> Vec<Resolved> {
-    let wait = Duration::from_millis(shard.config().policy.dkim.wait_ms);
+async fn answers(shard: &Shard, dot: &LastDot<'_>, lookups: &Lookups, verifier: &Verifier) -> Vec<Resolved> {
+    let wait = dot.left(Duration::from_millis(shard.config().policy.dkim.wait_ms));
     let in_time = async |name| {
         let late = async {
             glommio::timer::sleep(wait).await;
             Resolved::failure(name, Rtype::TXT)
         };
-        dot.answer(futures_lite::future::or(shard.resolver().lookup(name, Rtype::TXT), late)).await
+        dot.answer(futures_lite::future::or(lookups.lookup(name, Rtype::TXT), late)).await
     };
     together(verifier.questions().iter().map(in_time)).await
 }

@@ -1,8 +1,8 @@
 //! Whether a message is from the domain its From field shows: the policy is asked for when the header is there, and applied at the last dot.
 
+use crate::budget::Lookups;
 use crate::content::Signatures;
 use crate::last_dot::LastDot;
-use crate::sender::OwnResolver;
 use crate::shard::{Shard, Suffixes};
 use postring_auth::arc::{self, Chain};
 use postring_auth::dmarc::{
@@ -18,15 +18,21 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Asks for the policy of an author, so that it is there when the message has ended.
-pub(crate) fn prefetch(shard: &Shard, author: &Domain) {
+pub(crate) fn prefetch(shard: &Shard, lookups: &Lookups, author: &Domain) {
     for name in dmarc::likely_questions(author, &settings(&shard.config().policy.dmarc, &shard.suffixes(), 0)) {
-        shard.resolver().prefetch(&name, Rtype::TXT);
+        lookups.prefetch(&name, Rtype::TXT);
     }
 }
 
 /// Checks a message with what SPF and DKIM have said of it; `None` if one of them was not asked, or nobody wants to know. Waits for what is not
 /// there yet, at most `policy.dmarc.wait_ms`.
-pub(crate) async fn check(shard: &Shard, dot: &LastDot<'_>, signatures: &Signatures, spf: Option<&Spf>) -> Option<Dmarc> {
+pub(crate) async fn check(
+    shard: &Shard,
+    dot: &LastDot<'_>,
+    lookups: &Lookups,
+    signatures: &Signatures,
+    spf: Option<&Spf>,
+) -> Option<Dmarc> {
     let config = shard.config();
     let config = &config.policy.dmarc;
     let (author, spf) = (signatures.author.clone()?, spf?);
@@ -36,12 +42,12 @@ pub(crate) async fn check(shard: &Shard, dot: &LastDot<'_>, signatures: &Signatu
     #[allow(clippy::cast_possible_truncation)] // a remainder of 100
     let sample = (shard.now().unix_us % 100) as u8;
     let late = async {
-        glommio::timer::sleep(Duration::from_millis(config.wait_ms)).await;
+        glommio::timer::sleep(dot.left(Duration::from_millis(config.wait_ms))).await;
         too_late(&author)
     };
-    let (lookup, suffixes) = (OwnResolver(shard.resolver().clone()), shard.suffixes());
+    let suffixes = shard.suffixes();
     let settings = settings(config, &suffixes, sample);
-    let checked = dmarc::check(&lookup, author.clone(), Some(spf), &signatures.dkim, &settings);
+    let checked = dmarc::check(lookups, author.clone(), Some(spf), &signatures.dkim, &settings);
     let dmarc = dot.wait(dot.answer(futures_lite::future::or(checked, late))).await;
     shard.stats().add(counter(dmarc.result), 1);
     Some(dmarc)

@@ -1,9 +1,9 @@
 //! `postring smtp explain`: what a client would be told, and why, asked of the running shard with all it knows.
 
+use crate::budget::Lookups;
 use crate::dnsbl::Check;
 use crate::reverse::ReverseName;
 use crate::rules::{self, Asked};
-use crate::sender::OwnResolver;
 use crate::shard::{OperatorAnswer, Shard};
 use crate::{history, limits, questions};
 use postring_auth::spf::{self, Session as SpfSession};
@@ -149,6 +149,7 @@ async fn of_client(shard: &Rc<Shard>, client: &Hypothetical, steps: &mut Steps) 
         }
     }
     let own_address = || None;
+    let lookups = Lookups::new(shard);
     let asked = Asked {
         address: client.address,
         helo: &client.helo,
@@ -156,6 +157,7 @@ async fn of_client(shard: &Rc<Shard>, client: &Hypothetical, steps: &mut Steps) 
         reverse: &reverse,
         early_talk: false,
         own_address: &own_address,
+        lookups: &lookups,
     };
     let hits = rules::look(shard, &asked).await;
     if hits.is_empty() {
@@ -177,7 +179,7 @@ async fn of_client(shard: &Rc<Shard>, client: &Hypothetical, steps: &mut Steps) 
             receiver: shard.hostname(),
             unix_seconds: now,
         };
-        let spf = spf::check(&OwnResolver(shard.resolver().clone()), session).await;
+        let spf = spf::check(&lookups, session).await;
         let points =
             policy.spf.symbol(spf.result.name(), &spf.domain).map_or(0.0, |symbol| f64::from(symbol.weight_milli) / 1000.0);
         steps.count("spf", &format!("{}: {}", spf.result.name(), spf.reason), points);

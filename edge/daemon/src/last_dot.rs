@@ -12,16 +12,23 @@ use std::time::{Duration, Instant};
 const NOTICED: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_millis(100);
 
-/// One message's. Costs two additions an answer, and the clock only where something is waited for.
+/// One message's. Costs two additions an answer, and the clock thrice.
 pub(crate) struct LastDot<'a> {
     shard: &'a Shard,
+    begun: Instant,
     asked: Cell<bool>,
     waited: Cell<Duration>,
 }
 
 impl<'a> LastDot<'a> {
     pub(crate) fn new(shard: &'a Shard) -> Self {
-        Self { shard, asked: Cell::new(false), waited: Cell::default() }
+        Self { shard, begun: Instant::now(), asked: Cell::new(false), waited: Cell::default() }
+    }
+
+    /// How long a check that wants to wait for so long may: all together wait for `policy.last_dot_wait_ms`.
+    pub(crate) fn left(&self, wanted: Duration) -> Duration {
+        let all = Duration::from_millis(self.shard.config().policy.last_dot_wait_ms);
+        wanted.min(all.saturating_sub(self.begun.elapsed()))
     }
 
     /// The answer, counted by whether it is there when it is asked for.

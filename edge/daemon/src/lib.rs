@@ -12,6 +12,7 @@
 //! - `proxied`: who is behind a load balancer
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
+//! - `budget`: what all checks of a message together may ask
 //! - `last_dot`: what a message waits for before it is judged
 //! - `dmarc`: whether a message is from the domain it shows
 //! - `rules`: what the rules say of client and sender
@@ -28,6 +29,7 @@
 //! - `cache`: the operator's questions about the resolver
 //! - `snapshots`: what the resolvers have learned, over a restart
 
+mod budget;
 mod cache;
 pub mod config;
 mod connection;

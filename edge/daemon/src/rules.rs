@@ -1,9 +1,10 @@
 //! What the rules say of a client and a sender: looked at when a message's first recipient is accepted.
 
+use crate::budget::Lookups;
 use crate::reverse::ReverseName;
 use crate::shard::Shard;
 use futures_lite::future::{or, zip};
-use postring_auth::together;
+use postring_auth::{Lookup, together};
 use postring_control::RuleCount;
 use postring_dns::{Name, Rtype};
 use postring_handoff::Receipt;
@@ -11,7 +12,7 @@ use postring_mail::Reply;
 use postring_policy::Rule;
 use postring_policy::rules::helo_rules;
 use postring_smtp::{Protocol, Session};
-use postring_transport::dns::{Resolver, ReverseName as Answer};
+use postring_transport::dns::ReverseName as Answer;
 use smallvec::SmallVec;
 use std::future::Future;
 use std::net::IpAddr;
@@ -30,6 +31,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) early_talk: bool,
     /// The address it has connected to; costs a system call.
     pub(crate) own_address: &'a dyn Fn() -> Option<IpAddr>,
+    /// What may be asked of the DNS about it.
+    pub(crate) lookups: &'a Lookups,
 }
 
 /// The rules that hit in one transaction. Owns 8 bytes if none was looked at.
@@ -55,15 +58,16 @@ impl RuleCheck {
             self.checked = None;
             return;
         }
-        if self
-            .checked
-            .as_ref()
-            .is_some_and(|checked| *checked.helo == *client.helo && *checked.reverse_path == *client.reverse_path)
-        {
+        if self.are_about(client.helo, client.reverse_path) {
             return;
         }
         let hits = look(shard, &client).await;
         self.checked = Some(Box::new(Checked { helo: client.helo.into(), reverse_path: client.reverse_path.into(), hits }));
+    }
+
+    /// True if they were looked at for this name and sender.
+    pub(crate) fn are_about(&self, helo: &str, reverse_path: &str) -> bool {
+        self.checked.as_ref().is_some_and(|checked| *checked.helo == *helo && *checked.reverse_path == *reverse_path)
     }
 
     /// The reply of the first rule that refuses.
@@ -95,12 +99,11 @@ pub(crate) async fn look(shard: &Rc<Shard>, client: &Asked<'_>) -> SmallVec<[Rul
         return looking.hits;
     }
     let wait = Duration::from_millis(config.policy.rules_wait_ms);
-    let resolver = shard.resolver();
     let helo_name = Some(client.helo).filter(|_| by_name.is_none()).and_then(ascii_name);
     let domain = client.reverse_path.rsplit_once('@').and_then(|(_, domain)| ascii_name(domain));
     let names = zip(
-        within(wait, async { helo_unknown(resolver, helo_name.as_ref()?).await }),
-        within(wait, async { sender_domain(resolver, domain.as_ref()?).await }),
+        within(wait, async { helo_unknown(client.lookups, helo_name.as_ref()?).await }),
+        within(wait, async { sender_domain(client.lookups, domain.as_ref()?).await }),
     );
     let ((helo_unknown, sender), reverse) = zip(names, within(wait, async { Some(client.reverse.answer().await) })).await;
     if helo_name.is_some() {
@@ -157,14 +160,14 @@ fn ascii_name(domain: &str) -> Option<Name> {
 }
 
 /// Whether a name of EHLO is nobody's.
-async fn helo_unknown(resolver: &Resolver, name: &Name) -> Option<Option<Rule>> {
-    let has_any = has_any(resolver, name, &[Rtype::A, Rtype::AAAA, Rtype::MX]).await?;
+async fn helo_unknown(lookups: &Lookups, name: &Name) -> Option<Option<Rule>> {
+    let has_any = has_any(lookups, name, &[Rtype::A, Rtype::AAAA, Rtype::MX]).await?;
     Some((!has_any).then_some(Rule::HeloUnknown))
 }
 
 /// Whether a report to the sender would find a server.
-async fn sender_domain(resolver: &Resolver, name: &Name) -> Option<Option<Rule>> {
-    let answer = resolver.lookup(name, Rtype::MX).await;
+async fn sender_domain(lookups: &Lookups, name: &Name) -> Option<Option<Rule>> {
+    let answer = lookups.lookup(name, Rtype::MX).await;
     if answer.is_failure() {
         return None;
     }
@@ -177,15 +180,15 @@ async fn sender_domain(resolver: &Resolver, name: &Name) -> Option<Option<Rule>>
         //= RFC 5321 section 5.1
         //# If an empty list of MXs is returned, the address is treated as if it was associated with an implicit MX RR
         (None, _) => {
-            let has_any = has_any(resolver, name, &[Rtype::A, Rtype::AAAA]).await?;
+            let has_any = has_any(lookups, name, &[Rtype::A, Rtype::AAAA]).await?;
             Some((!has_any).then_some(Rule::SenderDomainUnknown))
         }
     }
 }
 
 /// True if the name has records of one of the types; `None` if nobody could say. All are asked for at the same time.
-async fn has_any(resolver: &Resolver, name: &Name, rtypes: &[Rtype]) -> Option<bool> {
-    let answers = together(rtypes.iter().map(|rtype| resolver.lookup(name, *rtype))).await;
+async fn has_any(lookups: &Lookups, name: &Name, rtypes: &[Rtype]) -> Option<bool> {
+    let answers = together(rtypes.iter().map(|rtype| lookups.lookup(name, *rtype))).await;
     if answers.iter().zip(rtypes).any(|(answer, rtype)| answer.rdata(*rtype).next().is_some()) {
         return Some(true);
     }

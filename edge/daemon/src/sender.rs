@@ -1,16 +1,13 @@
 //! What the sender's domain says of the client: begun at a transaction's first recipient, waited for at the last dot.
 
+use crate::budget::Lookups;
 use crate::found::Found;
 use crate::last_dot::LastDot;
 use crate::shard::Shard;
-use postring_auth::Lookup;
 use postring_auth::spf::{self, Session as SpfSession, Spf, SpfResult};
 use postring_control::Counter;
-use postring_dns::resolver::Resolved;
-use postring_dns::{Name, Rtype};
 use postring_handoff::Receipt;
 use postring_smtp::{Protocol, Session};
-use postring_transport::dns::Resolver;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,7 +35,7 @@ impl SenderCheck {
     /// Begins to check the transaction's sender, if that is not done yet. Our users and our own networks are not checked.
     ///
     /// One task a transaction, bounded by `policy.spf.wait_ms` and by SPF's own limit of questions; a connection has one at a time.
-    pub(crate) fn begin(&mut self, shard: &Rc<Shard>, session: &Session<Receipt>) {
+    pub(crate) fn begin(&mut self, shard: &Rc<Shard>, lookups: &Rc<Lookups>, session: &Session<Receipt>) {
         let client = session.client().address;
         let config = shard.config();
         let is_checked = config.policy.spf.check && !config.policy.is_trusted(client);
@@ -52,10 +49,9 @@ impl SenderCheck {
             return;
         }
         let found = Rc::new(Checked { helo: session.helo().into(), reverse_path: reverse_path.into(), spf: Found::default() });
-        let (shard, checked) = (Rc::clone(shard), Rc::clone(&found));
+        let (shard, lookups, checked) = (Rc::clone(shard), Rc::clone(lookups), Rc::clone(&found));
         let wait = Duration::from_millis(config.policy.spf.wait_ms);
         let task = glommio::spawn_local(async move {
-            let lookup = OwnResolver(shard.resolver().clone());
             let session = SpfSession {
                 client,
                 helo: &checked.helo,
@@ -67,7 +63,7 @@ impl SenderCheck {
                 glommio::timer::sleep(wait).await;
                 late(&session)
             };
-            let spf = futures_lite::future::or(spf::check(&lookup, session), too_long).await;
+            let spf = futures_lite::future::or(spf::check(&*lookups, session), too_long).await;
             shard.stats().add(counter(spf.result), 1);
             checked.spf.set(spf);
         });
@@ -94,14 +90,5 @@ fn counter(result: SpfResult) -> Counter {
         SpfResult::TempError => Counter::SpfTempError,
         SpfResult::PermError => Counter::SpfPermError,
         SpfResult::None | SpfResult::Neutral => Counter::SpfNeutral,
-    }
-}
-
-/// The shard's resolver, in process.
-pub(crate) struct OwnResolver(pub(crate) Resolver);
-
-impl Lookup for OwnResolver {
-    async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
-        self.0.lookup(name, rtype).await
     }
 }

@@ -73,6 +73,13 @@ pub struct PolicyConfig {
     /// Milliseconds, from the first recipient on, for which what the rules ask of the DNS may hold it up. Default 3000: then what is not known
     /// hits nothing.
     pub rules_wait_ms: u64,
+    /// Questions of the DNS for all checks of one transaction together, whether the answer is in memory or not; beyond, nothing more is found out of
+    /// it, which refuses nobody. Default 200: SPF may come to a hundred (RFC 7208 section 4.6.4), signatures to 24, all else to twenty.
+    pub questions_max: u32,
+    /// Octets of their answers. Default 262144.
+    pub answer_bytes_max: usize,
+    /// Milliseconds for which all checks together may hold up the reply to a last dot; what is not known then is a temporary error. Default 8000.
+    pub last_dot_wait_ms: u64,
     /// Rules about client and sender, a table `[policy.rules]`, see below.
     pub rules: RulesConfig,
     /// What the sender's domain says of the client, a table `[policy.spf]`, see below.
@@ -119,6 +126,9 @@ impl Default for PolicyConfig {
             dnsbl: Vec::new(),
             greeting_wait_ms: 2000,
             rules_wait_ms: 3000,
+            questions_max: 200,
+            answer_bytes_max: 256 * 1024,
+            last_dot_wait_ms: 8000,
             rules: RulesConfig::default(),
             spf: SpfConfig::default(),
             dkim: DkimConfig::default(),
@@ -160,6 +170,15 @@ impl PolicyConfig {
             return Err("policy.information_link: spaces and control characters are not allowed in a link".to_owned());
         }
         self.check_dnsbl()?;
+        if !(100..=60_000).contains(&self.last_dot_wait_ms) {
+            return Err(format!("policy.last_dot_wait_ms = {}: give a number from 100 to 60000", self.last_dot_wait_ms));
+        }
+        if !(20..=10_000).contains(&self.questions_max) || !(4096..=64 * 1024 * 1024).contains(&self.answer_bytes_max) {
+            return Err(format!(
+                "policy.questions_max = {}, policy.answer_bytes_max = {}: give 20 to 10000 questions and 4096 to 67108864 octets",
+                self.questions_max, self.answer_bytes_max
+            ));
+        }
         if !(100..=30_000).contains(&self.rules_wait_ms) {
             return Err(format!("policy.rules_wait_ms = {}: give a number from 100 to 30000", self.rules_wait_ms));
         }

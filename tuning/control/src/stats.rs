@@ -95,6 +95,8 @@ table! {
         DmarcTempError = "dmarc_temperror_total",
         /// Messages whose From field or policy cannot be read.
         DmarcPermError = "dmarc_permerror_total",
+        /// Transactions that have asked all the questions, or had all the answers, that one may.
+        BudgetsSpent = "budgets_spent_total",
         /// Messages whose verdict needed answers of the DNS.
         DotMessages = "dot_messages_total",
         /// Answers a verdict needed that were there at the last dot.

@@ -373,3 +373,40 @@ fn public_suffixes_are_the_administrators_and_a_dry_run_does_nothing() {
     let error = String::from_utf8(check.stderr).unwrap();
     assert!(error.contains("policy.dmarc.suffix_list: ") && error.contains("line 1 is no rule"), "{error}");
 }
+
+/// All that one message makes us ask comes from one budget; what is beyond it is nobody's fault.
+#[test]
+fn a_transaction_has_a_budget_of_questions() {
+    let mut system = System::init();
+    let mut zone =
+        "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\nns A 127.0.0.1\nplain TXT \"v=spf1 ip4:127.0.66.1 -all\"\n".to_owned();
+    zone += "@ TXT \"v=spf1 mx:m1.%{d} mx:m2.%{d} mx:m3.%{d} mx:m4.%{d} mx:m5.%{d} mx:m6.%{d} ip4:127.0.66.1 -all\"\n";
+    for list in 1..=6 {
+        for host in 0..9 {
+            zone += &format!("m{list} MX 1 h{host}.m{list}\nh{host}.m{list} A 192.0.2.{host}\n");
+        }
+    }
+    system.write_dns("greedy.zone", &zone);
+    system.append_config(
+        "\n[[dns.zone]]\nname = \"greedy.example\"\nfile = \"dns/greedy.zone\"\n\
+         \n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\nquestions_max = 40\n\n[policy.spf]\nreject_fail = true\n\
+         \n[policy.greylist]\ncheck = false\n",
+    );
+    system.append_config(common::RULES_DRY);
+    system.up();
+    let send = |domain: &str, word: &str| {
+        let message = format!("From: a@{domain}\nSubject: {word}\n\n{word}\n");
+        send_as(&system, "127.0.66.2", &format!("a@{domain}"), &message, usize::MAX)
+    };
+    // By its record it is refused; for that the record must be read to its end.
+    assert!(send("plain.greedy.example", "plain").starts_with("550 5.7.23 "));
+    assert!(send("greedy.example", "greedy").starts_with("250 "));
+    assert!(unfolded(&system.delivered("new", "greedy")).contains("spf=temperror"));
+    let spent = |system: &System| system.status().unwrap()["counters"]["budgets_spent_total"].as_u64();
+    system.wait("the count", || spent(&system) == Some(1));
+
+    let text = std::fs::read_to_string(system.config()).unwrap();
+    std::fs::write(system.config(), text.replace("questions_max = 40", "questions_max = 200")).unwrap();
+    system.run(&["reload"]);
+    system.wait("the larger budget", || send("greedy.example", "again").starts_with("550 5.7.23 "));
+}

@@ -63,6 +63,12 @@ impl Resolved {
         self.stale
     }
 
+    /// Octets it takes in memory, about as many as in a packet.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.packed.bytes().len()
+    }
+
     /// Seconds since it came.
     #[must_use]
     pub fn age_seconds(&self) -> u32 {
