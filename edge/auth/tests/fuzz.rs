@@ -8,7 +8,7 @@ type Entry = fn(&[u8]);
 
 #[test]
 fn kept_inputs_are_harmless() {
-    let entries: [(&str, Entry); 9] = [
+    let entries: [(&str, Entry); 10] = [
         ("arc_sets", postring_auth::arc::fuzz_sets),
         ("authres", postring_auth::authres::fuzz_results),
         ("dkim_body", postring_auth::dkim::fuzz_body),
@@ -17,6 +17,7 @@ fn kept_inputs_are_harmless() {
         ("dkim_tags", postring_auth::dkim::fuzz_tags),
         ("dmarc_from", postring_auth::dmarc::fuzz_from),
         ("dmarc_record", postring_auth::dmarc::fuzz_record),
+        ("dmarc_report_lines", postring_auth::dmarc::report::fuzz_lines),
         ("spf_record", postring_auth::spf::fuzz_record),
     ];
     for (name, entry) in entries {

@@ -4,7 +4,7 @@ use crate::dkim::domain_text;
 use std::fmt;
 
 /// A domain name whose labels are letters, digits, hyphens and underscores; at most 253 octets.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Domain(String);
 
 impl Domain {

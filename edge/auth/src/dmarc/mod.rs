@@ -14,6 +14,7 @@ mod discovery;
 mod domain;
 mod organization;
 mod record;
+pub mod report;
 mod result;
 mod suffixes;
 mod zone;

@@ -31,6 +31,12 @@ impl DmarcResult {
             Self::PermError => "permerror",
         }
     }
+
+    /// True if the message is known to be the author's, or not to be.
+    #[must_use]
+    pub fn is_decided(self) -> bool {
+        matches!(self, Self::Pass | Self::Fail)
+    }
 }
 
 impl fmt::Display for DmarcResult {
