@@ -16,6 +16,7 @@ use crate::limits::{self, STRESS_COMMAND_WAIT_MS};
 use crate::message;
 use crate::proxied;
 use crate::questions;
+use crate::reports;
 use crate::reverse::ReverseName;
 use crate::rules::{Asked, RuleCheck};
 use crate::sender::SenderCheck;
@@ -477,6 +478,11 @@ impl Connection {
         };
         let wanted = delivered::wanted(&self.shard, &self.session, spf, &slot, self.decoded);
         let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
+        let policy = &self.shard.config().policy;
+        if let (true, Some(dmarc), Some(spf)) = (policy.dmarc.reports.is_on(), &dmarc, spf) {
+            let from = (self.session.client().address, &*self.session.transaction().reverse_path);
+            self.shard.rows().note(self.shard.stats(), &reports::noted(policy, dmarc, spf, &signatures, from));
+        }
         self.sender = SenderCheck::default();
         self.lookups = None;
         let (now, stats) = (self.shard.now(), self.shard.stats());

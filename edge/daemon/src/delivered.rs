@@ -5,21 +5,17 @@
 //!
 //! Cost: nothing for a message nobody wants to hear of but a look at its recipients; else a copy of its header.
 
+use crate::own_mail::{self, OwnMail};
 use crate::shard::Shard;
 use postring_auth::spf::{Spf, SpfResult};
-use postring_control::{Endpoint, Role};
-use postring_directory::{Resolution, Target as Found, account_shard};
 use postring_handoff::Receipt;
 use postring_mail::dsn::Notify;
-use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient};
+use postring_mail::envelope::MessageId;
 use postring_mail::limits::SLOT_HEAD_BYTES;
-use postring_mail::slot;
-use postring_mail::work::Kind;
 use postring_queue::report::ORIGINAL_HEADER_BYTES_MAX;
 use postring_queue::{RecipientReport, Report, write_report};
 use postring_ring::Slot;
-use postring_smtp::{Protocol, Session, Target, trace};
-use std::future::poll_fn;
+use postring_smtp::{Protocol, Session, Target};
 use std::rc::Rc;
 
 /// What a report will tell, taken down before the message is given away.
@@ -83,7 +79,7 @@ pub(crate) fn report(shard: &Rc<Shard>, wanted: Wanted) {
 }
 
 async fn give(shard: &Shard, id: MessageId, wanted: &Wanted) -> Result<(), String> {
-    let to = addressees(shard, &wanted.reverse_path)?;
+    let to = own_mail::targets(shard, &wanted.reverse_path)?;
     let recipients: Vec<RecipientReport<'_>> = wanted
         .recipients
         .iter()
@@ -102,76 +98,5 @@ async fn give(shard: &Shard, id: MessageId, wanted: &Wanted) -> Result<(), Strin
         full: false,
     };
     write_report(&report, &mut text);
-
-    let taken = shard.arena().acquire(SLOT_HEAD_BYTES + text.len()).ok_or("no slot is free for it")?;
-    let written = write(shard, &taken, id, &to, &text);
-    let Some((offset, head_length)) = written else {
-        shard.release(taken);
-        return Err("it does not fit a slot".to_owned());
-    };
-    let length_from = |offset: usize| SLOT_HEAD_BYTES - offset + text.len();
-    let job = shard.jobs().begin(taken, id, offset, length_from(offset), head_length);
-    let mut endpoints: Vec<(Endpoint, Kind, usize, usize)> = Vec::with_capacity(1);
-    for target in &to {
-        let one = match target {
-            Target::Account { shard, .. } => {
-                (Endpoint { role: Role::Store, shard: *shard }, Kind::Deliver, offset, length_from(offset))
-            }
-            Target::Remote(_) => (shard.send_endpoint(id), Kind::Queue, SLOT_HEAD_BYTES, text.len()),
-        };
-        if !endpoints.iter().any(|(endpoint, ..)| *endpoint == one.0) {
-            endpoints.push(one);
-        }
-    }
-    shard.jobs().store(job, &endpoints, shard.now().monotonic_ms);
-    let stored = poll_fn(|cx| shard.jobs().poll_stored(job, cx.waker())).await;
-    shard.end(job);
-    stored.map(|_| ()).map_err(|refusal| refusal.reply().to_string())
-}
-
-/// Where mail for the sender goes.
-fn addressees(shard: &Shard, reverse_path: &str) -> Result<Vec<Target>, String> {
-    let directory = shard.directory().ok_or("the directory has not come yet")?;
-    let (local_part, domain) = reverse_path.rsplit_once('@').unwrap_or((reverse_path, ""));
-    let to: Vec<Target> = match directory.resolve(local_part, domain) {
-        Resolution::Targets(targets) => targets
-            .map(|target| match target {
-                Found::Account(id) => Target::Account { id, shard: account_shard(id, shard.store_shards()) },
-                Found::Remote(address) => Target::Remote(address.to_owned()),
-            })
-            .collect(),
-        Resolution::NotHosted => vec![Target::Remote(reverse_path.to_owned())],
-        Resolution::UnknownUser | Resolution::Disabled => return Err("its sender has no mailbox here".to_owned()),
-    };
-    let nobody_sends = shard.config().send_shards == 0 && to.iter().any(|target| matches!(target, Target::Remote(_)));
-    if nobody_sends || to.is_empty() { Err("there is no way to its sender".to_owned()) } else { Ok(to) }
-}
-
-/// Writes envelope and message; where the message for a mailbox here begins, and the envelope's length.
-fn write(shard: &Shard, taken: &Slot, id: MessageId, to: &[Target], text: &[u8]) -> Option<(usize, usize)> {
-    let mut arena = shard.arena();
-    let memory = arena.bytes_mut(taken);
-    memory.get_mut(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + text.len())?.copy_from_slice(text);
-    let mut return_path = Vec::with_capacity(32);
-    trace::return_path("", &mut return_path);
-    let offset = slot::prepend(memory, SLOT_HEAD_BYTES, &return_path)?;
-    let origin = Origin {
-        id,
-        received_us: shard.now().unix_us,
-        flags: EnvelopeFlags(if text.is_ascii() { 0 } else { EnvelopeFlags::EIGHT_BIT }),
-        reverse_path: "",
-        client: "",
-        helo: shard.hostname(),
-        account: "",
-        envelope_id: "",
-    };
-    let mut writer = EnvelopeWriter::begin(memory, &origin).ok()?;
-    for target in to {
-        let (account, shard, forward_path) = match target {
-            Target::Account { id, shard } => (*id, *shard, ""),
-            Target::Remote(address) => (0, 0, address.as_str()),
-        };
-        writer.push(&Recipient { account, shard, notify: Notify::default(), forward_path, original_recipient: "" }).ok()?;
-    }
-    Some((offset, writer.finish()))
+    own_mail::give(shard, id, &OwnMail { reverse_path: "", to: &to, notify: Notify::default(), text: &text }).await
 }

@@ -81,7 +81,7 @@ pub fn read_suffixes(file: &Path) -> Result<PublicSuffixes, String> {
     PublicSuffixes::parse(&text).map_err(|error| wrong(&error))
 }
 
-fn settings<'a>(config: &DmarcConfig, suffixes: &'a Suffixes, sample: u8) -> Settings<'a> {
+pub(crate) fn settings<'a>(config: &DmarcConfig, suffixes: &'a Suffixes, sample: u8) -> Settings<'a> {
     let organizational_domain = match config.organizational_domain {
         Method::List => OrganizationalDomain::PublicSuffixList,
         Method::Walk => OrganizationalDomain::TreeWalk,

@@ -23,6 +23,8 @@
 //! - `helpers`: policy servers and milters that are asked
 //! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
+//! - `own_mail`: messages of our own
+//! - `reports`: what domains are told of mail in their names
 //! - `delivered`: the report to a sender who wants to hear of success
 //! - `zones`: transfers, notifications, updates and signed queries
 //! - `cookies`: the secrets of DNS cookies
@@ -46,8 +48,10 @@ mod last_dot;
 mod limits;
 mod memory;
 mod message;
+mod own_mail;
 mod proxied;
 mod questions;
+mod reports;
 mod reverse;
 mod role;
 mod rules;

@@ -7,6 +7,7 @@ use crate::dmarc;
 use crate::dnsbl::{self, Health};
 use crate::explain::Hypothetical;
 use crate::memory::Keeper;
+use crate::reports::{Daily, Writer};
 use crate::shard::{Event, OperatorAnswer, Settings, Shard, ShardParts, Suffixes};
 use crate::snapshots::Snapshots;
 use crate::zones::Publisher;
@@ -46,6 +47,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
     let secrets = cookies.open();
     let negatives = launch.dns.negatives();
     let senders = Keeper::begin(&child.launch.data, &launch.policy)?;
+    let reports = Writer::begin(&child.launch.data)?;
     let geometry = geometry(&launch);
     let mut listeners = std::mem::take(&mut child.listeners);
     let mut shards = Shards::new(Role::Edge);
@@ -71,6 +73,7 @@ pub fn run(mut child: Child) -> Result<(), String> {
             cookies: secrets.clone(),
             negatives: negatives.clone(),
             memory: senders.memory(),
+            rows: reports.messages(),
             arena,
             stats: StatsPage::map(&resources.stats).map_err(wrong)?,
             control: child.sender(),
@@ -109,11 +112,15 @@ pub fn run(mut child: Child) -> Result<(), String> {
     drop(left);
     let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
     publisher.begin(speakers);
-    let operator = Operator { keeper, cookies, kept: Kept { snapshots, negatives }, tickets: Tickets::new()? };
+    let speakers = shards.speakers().map_err(|error| format!("edge: {error}"))?;
+    let daily = Daily::begin(&reports, &child.launch.hostname, launch.policy.dmarc.reports.clone(), speakers)?;
+    let operator = Operator { daily, keeper, cookies, kept: Kept { snapshots, negatives }, tickets: Tickets::new()? };
     control(&child, &shards, &operator)?;
     operator.kept.snapshots.remove_beyond(shard_count);
+    operator.daily.end();
     shards.drain(|| Event::Drain, &child.sender());
     senders.end();
+    reports.end();
     Ok(())
 }
 
@@ -160,6 +167,8 @@ fn geometry(launch: &EdgeLaunch) -> ArenaGeometry {
 
 /// What an operator's commands are about, besides the shards.
 struct Operator {
+    /// Who sends the reports of DMARC.
+    daily: Daily,
     keeper: Handle,
     cookies: Cookies,
     kept: Kept,
@@ -169,7 +178,7 @@ struct Operator {
 
 /// Hears the supervisor until it says drain.
 fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result<(), String> {
-    let Operator { keeper, cookies, kept, tickets } = operator;
+    let Operator { daily, keeper, cookies, kept, tickets } = operator;
     let mut newest = Newest::default();
     loop {
         let (message, descriptors) =
@@ -195,6 +204,7 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
             ToChild::Reload { config } => {
                 let result = read_settings(config).and_then(|settings| {
                     keeper.configure(settings.launch.dns.zones(&child.launch.hostname))?;
+                    daily.configure(&settings.launch.policy.dmarc.reports);
                     shards.tell_all(|| Event::Reload(Box::new(settings.clone())));
                     if let Some(secrets) = cookies.open() {
                         shards.tell_all(|| Event::Cookies(Box::new(secrets.clone())));
@@ -205,6 +215,7 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
             }
             ToChild::Ask { id, words } => {
                 let result = match words.get(..2).unwrap_or_default() {
+                    [first, _] if first == "dmarc" => daily.ask(&words, ANSWER_WAIT),
                     [first, second] if first == "dns" && second == "cache" => kept.ask(&words, shards),
                     [first, second] if first == "smtp" && second == "explain" => explain(&words, shards),
                     [first, second] if first == "dns" && second == "cookie" => cookies.ask(&words, shards),
@@ -269,5 +280,6 @@ async fn run_shard(
     glommio::spawn_local(Rc::clone(&shard).tick()).detach();
     glommio::spawn_local(dnsbl::watch(Rc::clone(&shard), part.0 == 0)).detach();
     Rc::clone(&shard).listen(Doorbell::new(doorbell), events).await;
+    shard.rows().flush(shard.stats());
     shard.resolver().snapshot(part)
 }

@@ -9,6 +9,7 @@ use crate::helpers::Helpers;
 use crate::limits::{self, Clients, STRESS_COMMAND_WAIT_MS, STRESS_ERRORS_MAX};
 use crate::memory::Memory;
 use crate::questions;
+use crate::reports::{Message, Outgoing, OutgoingAnswer, Rows, send};
 use crate::snapshots::Found;
 use crate::zones::ZoneService;
 use postring_auth::dmarc::PublicSuffixes;
@@ -43,6 +44,8 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(2);
 /// Behind a client that was refused at once, those who come are taken together after this time. Waking up for each would cost more than refusing it
 /// (`postring-bench refuse`); one who is welcome waits this long, too.
 const REFUSED_GATHER: Duration = Duration::from_micros(250);
+/// Rows of DMARC's reports a crash may lose.
+const ROWS_INTERVAL_SECONDS: u64 = 10;
 /// Messages kept in quarantine; more are only logged.
 const QUARANTINE_MAX: usize = 1000;
 
@@ -68,6 +71,13 @@ pub(crate) enum Event {
     Explain {
         client: Box<Hypothetical>,
         answer: SyncSender<OperatorAnswer>,
+    },
+    /// Rows of DMARC's reports are wanted; who waits until they are given away.
+    Rows(Sender<()>),
+    /// A report of DMARC is to be sent.
+    Report {
+        report: Box<Outgoing>,
+        answer: SyncSender<OutgoingAnswer>,
     },
     Drain,
 }
@@ -109,6 +119,7 @@ pub(crate) struct Shard {
     /// The block lists that refuse clients.
     refusing: RefCell<Vec<Name>>,
     memory: Arc<Memory>,
+    rows: Rows,
     arena: RefCell<Arena>,
     jobs: RefCell<Jobs>,
     scratch: RefCell<Vec<u8>>,
@@ -137,6 +148,8 @@ pub(crate) struct ShardParts {
     pub negatives: Option<Arc<NegativeStore>>,
     /// Shared by all shards.
     pub memory: Arc<Memory>,
+    /// To the writer of DMARC's reports.
+    pub rows: SyncSender<Message>,
     pub arena: Arena,
     pub stats: StatsPage,
     pub control: ChildSender,
@@ -172,6 +185,7 @@ impl Shard {
             tls: RefCell::new(None),
             directory: RefCell::new(None),
             memory: parts.memory,
+            rows: Rows::new(parts.rows),
             arena: RefCell::new(parts.arena),
             jobs: RefCell::new(Jobs::default()),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
@@ -250,6 +264,11 @@ impl Shard {
     /// What all shards know of senders.
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// What the reports of DMARC will tell.
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
     }
 
     pub(crate) fn arena(&self) -> RefMut<'_, Arena> {
@@ -461,6 +480,14 @@ impl Shard {
                     let shard = Rc::clone(self);
                     glommio::spawn_local(async move { drop(answer.send(explain::explain(shard, *client).await)) }).detach();
                 }
+                Ok(Event::Rows(given)) => {
+                    self.rows.flush(&self.stats);
+                    let _ = given.send(());
+                }
+                Ok(Event::Report { report, answer }) => {
+                    let shard = Rc::clone(self);
+                    glommio::spawn_local(async move { drop(answer.try_send(send(&shard, &report).await)) }).detach();
+                }
                 Ok(Event::Drain) | Err(TryRecvError::Disconnected) => {
                     self.draining.set(true);
                     return;
@@ -513,8 +540,13 @@ impl Shard {
     /// Looks at the deadlines and counts DNS once a second.
     pub(crate) async fn tick(self: Rc<Self>) {
         let mut before = [0; 3];
+        let mut seconds = 0_u64;
         loop {
             glommio::timer::sleep(Duration::from_secs(1)).await;
+            seconds += 1;
+            if seconds.is_multiple_of(ROWS_INTERVAL_SECONDS) {
+                self.rows.flush(&self.stats);
+            }
             self.jobs.borrow_mut().check_deadlines(self.now().monotonic_ms);
             self.stats.set(Gauge::Stressed, limits::is_stressed(&self).into());
             let (queries, answers) = self.dns.counts();

@@ -1,5 +1,6 @@
 //! What is done about mail that shows a domain's name and is not from it.
 
+use crate::dmarc_reports::DmarcReportsConfig;
 use crate::points;
 use postring_mail::verdict::Symbol;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct DmarcConfig {
     /// reload. Default: the list in the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suffix_list: Option<PathBuf>,
+    /// What domains are told, a table `[policy.dmarc.reports]`, see below.
+    pub reports: DmarcReportsConfig,
     /// Domains whose seals are believed (ARC, RFC 8617), like those of mailing lists your users read: if the chain passes and one of them, with none
     /// but them after it, found the message authentic, the domain's policy is not applied. Default: none.
     pub trusted_sealers: Vec<String>,
@@ -78,6 +81,7 @@ impl Default for DmarcConfig {
             broken_from: Action::Junk,
             organizational_domain: OrganizationalDomain::List,
             suffix_list: None,
+            reports: DmarcReportsConfig::default(),
             trusted_sealers: Vec::new(),
             // As rspamd has them.
             pass_points: -0.5,
@@ -121,6 +125,7 @@ impl DmarcConfig {
                 "policy.dmarc.trusted_sealers: {wrong:?} is no domain; give it as it stands in the d= of ARC-Seal"
             ));
         }
+        self.reports.check()?;
         points::check(
             "policy.dmarc",
             &[self.pass_points, self.none_points, self.quarantine_points, self.reject_points, self.broken_from_points],

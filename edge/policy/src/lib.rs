@@ -5,6 +5,7 @@
 
 pub mod dkim;
 pub mod dmarc;
+pub mod dmarc_reports;
 pub mod dnsbl;
 mod fields;
 mod findings;

@@ -109,6 +109,14 @@ table! {
         DotWaitsOver5Ms = "dot_waits_over_5ms_total",
         /// Messages that waited longer than 100 ms for answers of the DNS at their last dot.
         DotWaitsOver100Ms = "dot_waits_over_100ms_total",
+        /// Messages noted for the reports of DMARC.
+        DmarcRows = "dmarc_rows_total",
+        /// Messages of which the reports of DMARC will not tell, because they came too fast.
+        DmarcRowsLost = "dmarc_rows_lost_total",
+        /// Reports of DMARC given to the queue.
+        DmarcReports = "dmarc_reports_total",
+        /// Reports of DMARC nobody may be sent.
+        DmarcReportsSkipped = "dmarc_reports_skipped_total",
         /// Messages put off by greylisting.
         GreylistDeferred = "greylist_deferred_total",
         /// Messages let through by greylisting when they were tried again.

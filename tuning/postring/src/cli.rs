@@ -129,6 +129,16 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigPath,
     },
+    /// Reports to domains about mail that shows their names
+    #[command(
+        after_help = "Every day each domain that asks for it is told who sent mail in its name, if policy.dmarc.reports.from is set.\n\nExample:\n  postring dmarc list                what is noted, and who will be told\n  postring dmarc show example.org    the report as it would be sent now\n  postring dmarc send                now, not at night"
+    )]
+    Dmarc {
+        #[command(subcommand)]
+        action: crate::dmarc::DmarcAction,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
     /// Certificates, and the DNS records that vouch for them
     #[command(
         after_help = "Example:\n  postring tls list\n  postring tls tlsa    the records for another server that serves the zone of this host's name"

@@ -4,7 +4,7 @@ use crate::cli::{AccountAction, AliasAction, Arguments, Command, ConfigPath, Dom
 use crate::config::Config;
 use crate::init::{self, Init};
 use crate::supervisor::{self, Supervisor};
-use crate::{auth, demo, dns, queue, reference, smtp, tls, try_it};
+use crate::{auth, demo, dmarc, dns, queue, reference, smtp, tls, try_it};
 use indicatif::{ProgressBar, ProgressStyle};
 use postring_directory::{Directory, hash_password};
 use postring_engine::bayes::{Class, learn};
@@ -43,6 +43,7 @@ pub fn run(arguments: Arguments) -> Result<(), String> {
         Command::Queue { action, config } => queue::run(&load(&config)?, &action),
         Command::Dns { action, config } => dns::run(action, || load(&config)),
         Command::Auth { action, config } => auth::run(&action, || load(&config)),
+        Command::Dmarc { action, config } => dmarc::run(&load(&config)?, &action),
         Command::Smtp { action, config } => smtp::run(&load(&config)?, &action),
         Command::Tls { action, config } => tls::command::run(&load(&config)?, &action),
         Command::Block { action, config } => dns::block(&load(&config)?, &action),

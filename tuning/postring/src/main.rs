@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod dmarc;
 mod dns;
 mod init;
 mod memory;

@@ -18,6 +18,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("policy.rules", include_str!("../../../edge/policy/src/rules/mod.rs"), "pub struct RulesConfig "),
     ("policy.dkim", include_str!("../../../edge/policy/src/dkim.rs"), "pub struct DkimConfig "),
     ("policy.dmarc", include_str!("../../../edge/policy/src/dmarc.rs"), "pub struct DmarcConfig "),
+    ("policy.dmarc.reports", include_str!("../../../edge/policy/src/dmarc_reports.rs"), "pub struct DmarcReportsConfig "),
     ("policy.greylist", include_str!("../../../edge/policy/src/memory/greylist.rs"), "pub struct GreylistConfig "),
     ("policy.reputation", include_str!("../../../edge/policy/src/memory/reputation.rs"), "pub struct ReputationConfig "),
     ("policy.limits", include_str!("../../../edge/policy/src/limits.rs"), "pub struct LimitsConfig "),

@@ -245,7 +245,7 @@ impl Supervisor {
                 self.ask(Role::Send, words, answer)
             }
             Note::Ask { words, answer }
-                if words.first().is_some_and(|word| ["dns", "block", "smtp"].contains(&word.as_str())) =>
+                if words.first().is_some_and(|word| ["dns", "block", "smtp", "dmarc"].contains(&word.as_str())) =>
             {
                 self.ask(Role::Edge, words, answer)
             }

@@ -15,10 +15,12 @@
 //! ```
 
 mod collected;
+mod destination;
 mod line;
 mod xml;
 
 pub use collected::{Collected, DomainReport};
+pub use destination::{Permission, mailbox, permission};
 pub use line::{Noted, Reason};
 pub use xml::{Metadata, write_xml};
 
