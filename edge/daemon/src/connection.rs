@@ -13,7 +13,7 @@ use crate::helpers::HelperCheck;
 use crate::history;
 use crate::last_dot::LastDot;
 use crate::limits::{self, STRESS_COMMAND_WAIT_MS};
-use crate::message;
+use crate::message::{self, Stored};
 use crate::proxied;
 use crate::questions;
 use crate::reports;
@@ -23,6 +23,7 @@ use crate::sender::SenderCheck;
 use crate::shard::Shard;
 use postring_control::Counter;
 use postring_handoff::Receipt;
+use postring_mail::Reply;
 use postring_mail::envelope::MessageId;
 use postring_mail::limits::{REPLY_TAKEN_WAIT_MS, SLOT_HEAD_BYTES, TLS_HANDSHAKE_WAIT_MS};
 use postring_ring::Slot;
@@ -487,13 +488,13 @@ impl Connection {
         self.lookups = None;
         let (now, stats) = (self.shard.now(), self.shard.stats());
         match result {
-            Ok((receipt, id)) => {
+            Ok(Stored { receipt, id, refused }) => {
                 stats.add(Counter::MessagesAccepted, 1);
-                self.log_accepted(id);
+                self.log_accepted(id, &refused);
                 if let Some(wanted) = wanted {
-                    delivered::report(&self.shard, wanted);
+                    delivered::report(&self.shard, wanted.without(&refused));
                 }
-                self.session.handle_receipt(receipt, id, now, &mut self.out);
+                self.session.handle_receipt(receipt, id, &refused, now, &mut self.out);
             }
             Err(reply) => {
                 stats.add(if reply.is_transient() { Counter::MessagesDeferred } else { Counter::MessagesRejected }, 1);
@@ -503,12 +504,16 @@ impl Connection {
     }
 
     /// The line an administrator looks for when somebody asks where a mail is. Costs a format and one write to the log.
-    fn log_accepted(&self, id: MessageId) {
+    fn log_accepted(&self, id: MessageId, refused: &[(usize, Reply)]) {
         let transaction = self.session.transaction();
         let to = transaction.recipients.first().map_or("", |recipient| recipient.address.as_str());
         let (client, from, more) =
             (self.session.client().address, &transaction.reverse_path, transaction.recipients.len().saturating_sub(1));
         tracing::info!(target: "mail", %id, %client, from, to, more, bytes = self.decoded, "accepted");
+        for (at, reply) in refused {
+            let to = transaction.recipients.get(*at).map_or("", |recipient| recipient.address.as_str());
+            tracing::info!(target: "mail", %id, %client, from, to, "{reply}");
+        }
     }
 
     /// Holds back the reply to a client that makes one error after the other.

@@ -9,6 +9,7 @@ use crate::own_mail::{self, OwnMail};
 use crate::shard::Shard;
 use postring_auth::spf::{Spf, SpfResult};
 use postring_handoff::Receipt;
+use postring_mail::Reply;
 use postring_mail::dsn::Notify;
 use postring_mail::envelope::MessageId;
 use postring_mail::limits::SLOT_HEAD_BYTES;
@@ -22,8 +23,8 @@ use std::rc::Rc;
 pub(crate) struct Wanted {
     reverse_path: String,
     envelope_id: String,
-    /// Address and ORCPT of those whose mailbox here has it.
-    recipients: Vec<(String, String)>,
+    /// Place, address and ORCPT of those whose mailbox here has it.
+    recipients: Vec<(usize, String, String)>,
     /// The beginning of the message, with its header.
     original: Vec<u8>,
     received_us: u64,
@@ -45,10 +46,11 @@ pub(crate) fn wanted(
     let transaction = session.transaction();
     let is_here = |target: &Target| matches!(target, Target::Account { .. });
     let mut recipients = Vec::new();
-    for recipient in transaction.recipients.iter().filter(|recipient| recipient.notify.wants_success()) {
+    let all = transaction.recipients.iter().enumerate();
+    for (at, recipient) in all.filter(|(_, recipient)| recipient.notify.wants_success()) {
         // Of an address that leads elsewhere too the queue tells what it did.
         if recipient.targets.iter().all(is_here) {
-            recipients.push((recipient.address.clone(), recipient.original_recipient.clone()));
+            recipients.push((at, recipient.address.clone(), recipient.original_recipient.clone()));
         }
     }
     // A report on a message that requires TLS requires it too (RFC 8689 section 5), and may have to leave this host.
@@ -66,8 +68,19 @@ pub(crate) fn wanted(
     })
 }
 
+impl Wanted {
+    /// Without those who have refused the message.
+    pub(crate) fn without(mut self, refused: &[(usize, Reply)]) -> Self {
+        self.recipients.retain(|(at, ..)| !refused.iter().any(|(place, _)| place == at));
+        self
+    }
+}
+
 /// Makes the report and gives it to whoever has the sender's mailbox.
 pub(crate) fn report(shard: &Rc<Shard>, wanted: Wanted) {
+    if wanted.recipients.is_empty() {
+        return;
+    }
     let shard = Rc::clone(shard);
     glommio::spawn_local(async move {
         let id = shard.next_message_id(shard.now());
@@ -83,7 +96,7 @@ async fn give(shard: &Shard, id: MessageId, wanted: &Wanted) -> Result<(), Strin
     let recipients: Vec<RecipientReport<'_>> = wanted
         .recipients
         .iter()
-        .map(|(address, original_recipient)| RecipientReport::delivered(address, original_recipient))
+        .map(|(_, address, original_recipient)| RecipientReport::delivered(address, original_recipient))
         .collect();
     let mut text = Vec::with_capacity(wanted.original.len() + 2048);
     let report = Report {

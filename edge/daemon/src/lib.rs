@@ -23,6 +23,7 @@
 //! - `helpers`: policy servers and milters that are asked
 //! - `found`: what a task finds for a connection
 //! - `message`: from the last dot to the reply
+//! - `recipients`: the verdict for each recipient
 //! - `own_mail`: messages of our own
 //! - `reports`: what domains are told of mail in their names
 //! - `delivered`: the report to a sender who wants to hear of success
@@ -51,6 +52,7 @@ mod message;
 mod own_mail;
 mod proxied;
 mod questions;
+mod recipients;
 mod reports;
 mod reverse;
 mod role;

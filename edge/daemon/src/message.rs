@@ -5,6 +5,7 @@ use crate::dmarc;
 use crate::helpers::HelperCheck;
 use crate::history::{History, Learned};
 use crate::questions::is_postmaster;
+use crate::recipients::{self, Judged};
 use crate::shard::Shard;
 use postring_auth::dmarc::Dmarc;
 use postring_auth::results::{self, AuthenticationResults, received_spf};
@@ -12,7 +13,7 @@ use postring_auth::spf::{Session as SpfSession, Spf};
 use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
 use postring_mail::dsn::Returned;
-use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient, add_flags};
+use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, Fate, MessageId, Origin, Recipient, add_flags, set_fates};
 use postring_mail::limits::{RECEIVED_FIELDS_MAX, SLOT_HEAD_BYTES};
 use postring_mail::verdict::{Outcome, Symbol, VerdictView, VerdictWriter};
 use postring_mail::work::Kind;
@@ -46,14 +47,22 @@ pub(crate) struct Checks<'a> {
     pub(crate) helpers: &'a HelperCheck,
 }
 
-/// Judges and stores the message in the slot; the receipt with its id, or the reply that refuses it. The slot is taken care of.
+/// A message that is on disk.
+pub(crate) struct Stored {
+    pub(crate) receipt: Receipt,
+    pub(crate) id: MessageId,
+    /// Recipients that do not get it, by their place, with what the client is told.
+    pub(crate) refused: Vec<(usize, Reply)>,
+}
+
+/// Judges and stores the message in the slot, or gives the reply that refuses it. The slot is taken care of.
 pub(crate) async fn submit(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
     checks: Checks<'_>,
     taken: Slot,
     body_bytes: usize,
-) -> Result<(Receipt, MessageId), Reply> {
+) -> Result<Stored, Reply> {
     let now = shard.now();
     let id = shard.next_message_id(now);
     shard.stats().add(Counter::BytesReceived, body_bytes as u64);
@@ -81,7 +90,7 @@ pub(crate) async fn submit(
     let job = shard.jobs().begin(taken, id, message_offset, length, head_length);
     let result = judge_and_store(shard, session, checks, (job, id), (message_offset, junk), body_bytes).await;
     shard.end(job);
-    result.map(|receipt| (receipt, id))
+    result.map(|(receipt, refused)| Stored { receipt, id, refused })
 }
 
 /// Why we do not take the message, whatever others say of it.
@@ -195,7 +204,14 @@ fn prepare(
             };
             let original_recipient = &recipient.original_recipient;
             writer
-                .push(&Recipient { account, shard, notify: recipient.notify, forward_path, original_recipient })
+                .push(&Recipient {
+                    account,
+                    shard,
+                    notify: recipient.notify,
+                    forward_path,
+                    original_recipient,
+                    fate: Fate::default(),
+                })
                 .map_err(full)?;
         }
     }
@@ -280,7 +296,7 @@ async fn judge_and_store(
     (job, id): (JobId, MessageId),
     (mut message_offset, junk): (usize, bool),
     body_bytes: usize,
-) -> Result<Receipt, Reply> {
+) -> Result<(Receipt, Vec<(usize, Reply)>), Reply> {
     let config = shard.config();
     let nothing = Reputation::default();
     let mut sender = symbols(&config.policy, checks);
@@ -293,21 +309,17 @@ async fn judge_and_store(
         || checks.dmarc.is_some_and(|dmarc| config.policy.dmarc.action(dmarc::found(dmarc, checks.signatures)) == Action::Junk);
     let findings = Findings { lists: checks.lists.unwrap_or(&nothing), sender: &sender, junk };
     let scans = config.edge.scan && config.scan_workers > 0;
+    let (mut fates, mut refused) = (Vec::new(), Vec::new());
     if scans || !findings.is_empty() {
         let bytes = if scans { scan(shard, job).await } else { VerdictWriter::default().finish().to_vec() };
         let verdict = VerdictView::parse(&bytes).ok();
-        let mut disposition = postring_policy::judge(&config.policy, verdict.as_ref(), &findings);
+        let mut disposition;
+        Judged { disposition, fates, refused } = recipients::judge(shard, session, &config.policy, verdict.as_ref(), &findings);
         if let (Some(history), Some(verdict)) = (&history, verdict.as_ref().filter(|verdict| verdict.outcome != Outcome::Failed))
         {
             // Malware is bad, whatever its points.
             let is_malware = verdict.outcome == Outcome::Malware;
             let score = if is_malware { f64::INFINITY } else { postring_policy::score(verdict, &findings) };
-            if let Disposition::Refuse(_) = disposition
-                && is_for_postmaster(session)
-                && !is_malware
-            {
-                disposition = Disposition::Junk;
-            }
             if let Some(reply) = history.put_off(shard, session, checks, &config.policy, (&disposition, score)) {
                 disposition = Disposition::Refuse(reply);
             } else {
@@ -323,7 +335,7 @@ async fn judge_and_store(
                 let mut fields = Vec::with_capacity(512);
                 postring_policy::mark_fields(verdict.as_ref(), &findings, junk, &mut fields);
                 message_offset = shard.prepend(job, message_offset, &fields).unwrap_or(message_offset);
-                if junk {
+                if junk && fates.is_empty() {
                     shard.with_slot(job, |memory| add_flags(memory, EnvelopeFlags::JUNK));
                 }
             }
@@ -333,6 +345,9 @@ async fn judge_and_store(
             }
         }
     }
+    if !fates.is_empty() {
+        shard.with_slot(job, |memory| set_fates(memory, |at| fates.get(at).copied().unwrap_or_default()));
+    }
     // What leaves this host has no Return-Path yet; what is delivered here begins with it.
     let mut return_path = Vec::with_capacity(320);
     trace::return_path(&session.transaction().reverse_path, &mut return_path);
@@ -340,7 +355,8 @@ async fn judge_and_store(
     let length_from = |offset: usize| (SLOT_HEAD_BYTES + body_bytes).saturating_sub(offset);
 
     let mut to: Vec<(Endpoint, Kind, usize, usize)> = Vec::with_capacity(2);
-    for target in session.transaction().recipients.iter().flat_map(|recipient| &recipient.targets) {
+    let targets = session.transaction().recipients.iter().flat_map(|recipient| &recipient.targets);
+    for (_, target) in targets.enumerate().filter(|(at, _)| fates.get(*at) != Some(&Fate::Refused)) {
         let one = match target {
             Target::Account { shard, .. } => {
                 (Endpoint { role: Role::Store, shard: *shard }, Kind::Deliver, local_offset, length_from(local_offset))
@@ -352,7 +368,8 @@ async fn judge_and_store(
         }
     }
     shard.jobs().store(job, &to, shard.now().monotonic_ms);
-    poll_fn(|cx| shard.jobs().poll_stored(job, cx.waker())).await.map_err(|refusal| refusal.reply())
+    let stored = poll_fn(|cx| shard.jobs().poll_stored(job, cx.waker())).await;
+    stored.map(|receipt| (receipt, refused)).map_err(|refusal| refusal.reply())
 }
 
 /// What the scanner writes; what cannot be read is a scan that failed, and the message is kept for whoever has to find out why.

@@ -4,7 +4,7 @@ use crate::shard::Shard;
 use postring_control::{Endpoint, Role};
 use postring_directory::{Resolution, Target as Found, account_shard};
 use postring_mail::dsn::Notify;
-use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient};
+use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, Fate, MessageId, Origin, Recipient};
 use postring_mail::limits::SLOT_HEAD_BYTES;
 use postring_mail::slot;
 use postring_mail::work::Kind;
@@ -99,7 +99,9 @@ fn write(shard: &Shard, taken: &Slot, id: MessageId, mail: &OwnMail<'_>) -> Opti
             Target::Account { id, shard } => (*id, *shard, ""),
             Target::Remote(address) => (0, 0, address.as_str()),
         };
-        writer.push(&Recipient { account, shard, notify: mail.notify, forward_path, original_recipient: "" }).ok()?;
+        writer
+            .push(&Recipient { account, shard, notify: mail.notify, forward_path, original_recipient: "", fate: Fate::default() })
+            .ok()?;
     }
     Some((offset, writer.finish()))
 }

@@ -236,6 +236,11 @@ impl Shard {
         self.directory.borrow().clone()
     }
 
+    /// Lets `look` at the directory; nothing if there is none yet.
+    pub(crate) fn with_directory<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Option<T> {
+        self.directory.borrow().as_ref().map(look)
+    }
+
     pub(crate) fn resolver(&self) -> &Resolver {
         &self.resolver
     }

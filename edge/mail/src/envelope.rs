@@ -7,7 +7,7 @@
 //!   u16+bytes reverse-path (empty: null)   u16+bytes client address   u16+bytes helo   u16+bytes account
 //!   u16+bytes ENVID in xtext (empty: none)
 //!   recipients times:
-//!     u64 account id (0: remote)   u32 shard   u16 NOTIFY   u16+bytes forward-path   u16+bytes ORCPT (empty: none)
+//!     u64 account id (0: remote)   u32 shard   u8 NOTIFY   u8 fate   u16+bytes forward-path   u16+bytes ORCPT (empty: none)
 //! ```
 //! All little-endian; texts are UTF-8.
 
@@ -19,6 +19,8 @@ const LENGTH_OFFSET: usize = 4;
 const FLAGS_OFFSET: usize = 24;
 const COUNT_OFFSET: usize = 28;
 const FIXED_BYTES: usize = 32;
+/// Within a recipient.
+const FATE_OFFSET: usize = 13;
 /// Of a recipient: the numbers, and the lengths of two texts.
 pub const RECIPIENT_FIXED_BYTES: usize = 18;
 /// Bytes of an envelope without its recipients, at most: what SMTP lets the texts of [`Origin`] be.
@@ -97,6 +99,26 @@ pub struct Recipient<'a> {
     pub forward_path: &'a str,
     /// ORCPT: address type and address in xtext, or empty (RFC 3461).
     pub original_recipient: &'a str,
+    /// What the verdict has made of it.
+    pub fate: Fate,
+}
+
+/// What becomes of a message for one of its recipients. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It is delivered, into the Junk folder if the whole message is ([`EnvelopeFlags::JUNK`]).
+    #[default]
+    Delivered = 0,
+    /// Into the Junk folder.
+    Junk = 1,
+    /// The sender was told that this one does not get it.
+    Refused = 2,
+}
+
+impl Fate {
+    fn from_bits(bits: u8) -> Option<Self> {
+        [Self::Delivered, Self::Junk, Self::Refused].into_iter().find(|fate| *fate as u8 == bits)
+    }
 }
 
 /// Everything of an envelope but its recipients.
@@ -169,7 +191,7 @@ impl<'a> EnvelopeWriter<'a> {
         let written = self.recipients < u16::MAX
             && self.writer.bytes(&recipient.account.to_le_bytes())
             && self.writer.bytes(&recipient.shard.to_le_bytes())
-            && self.writer.bytes(&recipient.notify.bits().to_le_bytes())
+            && self.writer.bytes(&[recipient.notify.bits().to_le_bytes()[0], recipient.fate as u8])
             && self.writer.short_bytes(recipient.forward_path.as_bytes())
             && self.writer.short_bytes(recipient.original_recipient.as_bytes());
         if !written {
@@ -197,6 +219,21 @@ pub fn add_flags(head: &mut [u8], bits: u32) -> bool {
         *byte |= bit;
     }
     head.starts_with(&MAGIC)
+}
+
+/// Says what becomes of the message for each recipient, in the order they were written (the verdict comes after the envelope is). False if
+/// `head` holds no envelope.
+pub fn set_fates(head: &mut [u8], mut fate: impl FnMut(usize) -> Fate) -> bool {
+    let Ok(view) = EnvelopeView::parse(head) else { return false };
+    let mut offset = view.length - view.recipients.len();
+    let lengths: Vec<usize> = view.entries().map(|recipient| recipient.bytes()).collect();
+    for (at, length) in lengths.into_iter().enumerate() {
+        if let Some(place) = head.get_mut(offset + FATE_OFFSET) {
+            *place = fate(at) as u8;
+        }
+        offset += length;
+    }
+    true
 }
 
 /// A checked reading of an envelope: every part is within bounds and UTF-8.
@@ -259,14 +296,18 @@ impl<'a> EnvelopeView<'a> {
         rest.is_empty().then_some(Self { origin, length, count, recipients })
     }
 
-    /// Number of recipients.
+    /// Number of recipients, those who do not get the message included.
     #[must_use]
     pub fn recipient_count(&self) -> usize {
         self.count.into()
     }
 
-    /// The recipients, in the order of RCPT.
+    /// Those who get the message, in the order of RCPT.
     pub fn recipients(&self) -> impl Iterator<Item = Recipient<'a>> + use<'a> {
+        self.entries().filter(|recipient| recipient.fate != Fate::Refused)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Recipient<'a>> + use<'a> {
         let mut reader = Reader::new(self.recipients);
         std::iter::from_fn(move || read_recipient(&mut reader))
     }
@@ -281,7 +322,8 @@ fn read_recipient<'a>(reader: &mut Reader<'a>) -> Option<Recipient<'a>> {
     Some(Recipient {
         account: reader.u64()?,
         shard: reader.u32()?,
-        notify: Notify::from_bits(reader.u16()?)?,
+        notify: Notify::from_bits(reader.array::<1>()?[0].into())?,
+        fate: Fate::from_bits(reader.array::<1>()?[0])?,
         forward_path: reader.short_str()?,
         original_recipient: reader.short_str()?,
     })
@@ -292,12 +334,12 @@ fn read_recipient<'a>(reader: &mut Reader<'a>) -> Option<Recipient<'a>> {
 pub fn fuzz_envelope(data: &[u8]) {
     let Ok(view) = EnvelopeView::parse(data) else { return };
     assert!(view.length <= data.len());
-    assert_eq!(view.recipients().count(), view.recipient_count());
+    assert_eq!(view.entries().count(), view.recipient_count());
     let mut head = vec![0; view.length];
     let Ok(mut writer) = EnvelopeWriter::begin(&mut head, &view.origin) else {
         return assert!(view.length > crate::limits::ENVELOPE_BYTES_MAX);
     };
-    if view.recipients().any(|recipient| writer.push(&recipient).is_err()) {
+    if view.entries().any(|recipient| writer.push(&recipient).is_err()) {
         return assert!(view.length > crate::limits::ENVELOPE_BYTES_MAX);
     }
     assert_eq!(writer.finish(), view.length);
@@ -334,6 +376,7 @@ mod tests {
                 notify: Notify::parse("NEVER").unwrap(),
                 forward_path: "u@here.example",
                 original_recipient: "rfc822;u+2B@here.example",
+                fate: Fate::Delivered,
             },
             Recipient {
                 account: 0,
@@ -341,6 +384,7 @@ mod tests {
                 notify: Notify::default(),
                 forward_path: "x@there.example",
                 original_recipient: "",
+                fate: Fate::Junk,
             },
         ];
         for recipient in &recipients {
@@ -353,6 +397,12 @@ mod tests {
         assert!(view.origin.flags.has(EnvelopeFlags::TLS | EnvelopeFlags::JUNK));
         assert_eq!(Origin { flags: origin().flags, ..view.origin }, origin());
         assert_eq!(view.recipients().collect::<Vec<_>>(), recipients);
+        // The verdict's.
+        assert!(set_fates(&mut head, |at| [Fate::Refused, Fate::Delivered][at]));
+        let view = EnvelopeView::parse(&head).unwrap();
+        assert_eq!(view.recipients().collect::<Vec<_>>(), [Recipient { fate: Fate::Delivered, ..recipients[1] }]);
+        assert_eq!((view.recipient_count(), view.length), (2, length));
+        assert!(!set_fates(&mut head[1..], |_| Fate::Junk));
     }
 
     #[test]
@@ -360,8 +410,14 @@ mod tests {
         let mut head = [0; 150];
         let mut writer = EnvelopeWriter::begin(&mut head, &origin()).unwrap();
         let long = "x".repeat(100);
-        let recipient =
-            Recipient { account: 1, shard: 0, notify: Notify::default(), forward_path: &long, original_recipient: "" };
+        let recipient = Recipient {
+            account: 1,
+            shard: 0,
+            notify: Notify::default(),
+            forward_path: &long,
+            original_recipient: "",
+            fate: Fate::default(),
+        };
         assert_eq!(writer.push(&recipient), Err(EnvelopeFull));
         writer.push(&Recipient { forward_path: "s@t", ..recipient }).unwrap();
         writer.finish();
@@ -383,7 +439,7 @@ mod tests {
         fn any_bytes_are_harmless(data in proptest::collection::vec(any::<u8>(), 0..200), keep in 0..64_usize) {
             let mut head = [0; 200];
             let mut writer = EnvelopeWriter::begin(&mut head, &origin()).unwrap();
-            let _ = writer.push(&Recipient { account: 1, shard: 0, notify: Notify::default(), forward_path: "a@b", original_recipient: "" });
+            let _ = writer.push(&Recipient { account: 1, shard: 0, notify: Notify::default(), forward_path: "a@b", original_recipient: "", fate: Fate::default() });
             writer.finish();
             let length = data.len();
             if keep < length { head[keep..length].copy_from_slice(&data[keep..]); }

@@ -306,6 +306,27 @@ pub enum Disposition {
 /// Costs no allocation unless the message is refused.
 #[must_use]
 pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, findings: &Findings<'_>) -> Disposition {
+    judge_for(config, Scores { junk: None, reject: None }, verdict, findings)
+}
+
+/// From which scores on a message is spam for one recipient; `None`: the configuration's.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Instead of [`PolicyConfig::junk_score`].
+    pub junk: Option<f64>,
+    /// Instead of [`PolicyConfig::reject_score`].
+    pub reject: Option<f64>,
+}
+
+/// The same for a recipient with scores of its own.
+#[must_use]
+pub fn judge_for(
+    config: &PolicyConfig,
+    scores: Scores,
+    verdict: Option<&VerdictView<'_>>,
+    findings: &Findings<'_>,
+) -> Disposition {
+    let (junk_score, reject_score) = (scores.junk.unwrap_or(config.junk_score), scores.reject.unwrap_or(config.reject_score));
     let Some(verdict) = verdict.filter(|verdict| verdict.outcome != Outcome::Failed) else {
         return match config.scan_failure {
             ScanFailure::Accept => Disposition::Mark,
@@ -318,11 +339,11 @@ pub fn judge(config: &PolicyConfig, verdict: Option<&VerdictView<'_>>, findings:
     if verdict.outcome == Outcome::Malware {
         return Disposition::Refuse(refusal(config, "Message refused: it carries malware"));
     }
-    if score >= config.reject_score {
+    if score >= reject_score {
         return Disposition::Refuse(refusal(config, "Message refused: it looks like spam"));
     }
     match score {
-        score if score >= config.junk_score || findings.junk => Disposition::Junk,
+        score if score >= junk_score || findings.junk => Disposition::Junk,
         score if score >= config.mark_score => Disposition::Mark,
         _ if !findings.lists.is_empty() && findings.lists.score() >= config.dnsbl_mark_score => Disposition::Mark,
         _ => Disposition::Accept,

@@ -330,7 +330,7 @@ fn against_our_own_server() {
                     postring_smtp::Step::StartTls => {}
                     postring_smtp::Step::Submit => {
                         stored = std::mem::take(&mut content);
-                        server.handle_receipt((), "1", START, &mut to_client);
+                        server.handle_receipt((), "1", &[], START, &mut to_client);
                     }
                     postring_smtp::Step::ContinueBody { .. } | postring_smtp::Step::Close => {}
                 }

@@ -144,7 +144,12 @@ impl Conversation {
             "no-slot" => return self.session.body_refused(&reply(rest), out),
             "overflow" => return self.session.body_overflowed(reply(rest)),
             "tls" => return self.session.handle_tls_established(TLS, now),
-            "receipt" => return self.session.handle_receipt((), rest, now, out),
+            "receipt" => {
+                let (id, but) = rest.split_once(" but ").unwrap_or((rest, ""));
+                let refused = but.split(" and ").filter_map(|one| one.split_once(' '));
+                let refused: Vec<(usize, Reply)> = refused.map(|(at, text)| (at.parse().unwrap(), reply(text))).collect();
+                return self.session.handle_receipt((), id, &refused, now, out);
+            }
             "refusal" => return self.session.handle_refusal(&reply(rest), now, out),
             "shutdown" => return self.session.handle_shutdown(out),
             other => panic!("no such answer: {other}"),

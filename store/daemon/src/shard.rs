@@ -15,7 +15,7 @@ use crate::record::{self, DELIVERY, Delivery};
 use postring_control::{ConsumerEnd, Counter, Gauge, StatsPage};
 use postring_directory::Snapshot;
 use postring_journal::Record;
-use postring_mail::envelope::EnvelopeFlags;
+use postring_mail::envelope::{EnvelopeFlags, Fate};
 use postring_mail::work::{Kind, Refusal};
 use postring_maildir::{BaseName, Failure, Folder, MailStore, Place};
 use std::collections::VecDeque;
@@ -292,11 +292,12 @@ fn judge(
     }
     let (envelope, message) = (&offered.envelope, offered.message);
     let directory = directory.ok_or(Refusal::Failed)?;
-    let folder = if envelope.origin.flags.has(EnvelopeFlags::JUNK) { Folder::Junk } else { Folder::Inbox };
+    let all_junk = envelope.origin.flags.has(EnvelopeFlags::JUNK);
     let mut places: Vec<Place<'_>> = Vec::with_capacity(envelope.recipient_count());
     for recipient in envelope.recipients().filter(|recipient| recipient.account != 0 && recipient.shard == shard) {
         // An account that was removed a moment ago: the client tries again and hears that it is gone.
         let account = directory.account(recipient.account).ok_or(Refusal::Broken)?;
+        let folder = if all_junk || recipient.fate == Fate::Junk { Folder::Junk } else { Folder::Inbox };
         let place = Place { mailbox: account.maildir, folder };
         if !places.contains(&place) {
             places.push(place);

@@ -1,17 +1,20 @@
 //! The SQLite side: what `postring domain|account|alias` write and the supervisor reads.
 
 use crate::dkim::DkimKey;
+use crate::scores::Scores;
 use postring_mail::path;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The schema's version; another is refused.
-const VERSION: i64 = 2;
-const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("schema-2.sql"));
-/// From version 1 to 2.
-const MIGRATION: &str =
-    concat!("ALTER TABLE domains ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;", include_str!("schema-2.sql"));
+const VERSION: i64 = 3;
+const SCHEMA: &str = concat!(include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql"));
+/// From each version, the first is 1, to the next.
+const MIGRATIONS: [&str; 2] = [
+    concat!("ALTER TABLE domains ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;", include_str!("schema-2.sql")),
+    include_str!("schema-3.sql"),
+];
 
 /// The open database.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ impl From<rusqlite::Error> for DirectoryError {
 }
 
 /// An account as it stands in the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AccountRow {
     /// Never used twice.
     pub id: u64,
@@ -66,6 +69,8 @@ pub struct AccountRow {
     pub quota_bytes: u64,
     /// Takes mail and may log in.
     pub enabled: bool,
+    /// Its own, or its domain's.
+    pub scores: Scores,
 }
 
 /// One target of an alias.
@@ -124,7 +129,7 @@ impl Directory {
         let directory = Self { connection, path: path.to_owned() };
         directory.prepare()?;
         let version = || directory.connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
-        if version()? == 1 {
+        if (1..VERSION).contains(&version()?) {
             directory.migrate()?;
         }
         let version = version()?;
@@ -137,15 +142,13 @@ impl Directory {
         Ok(directory)
     }
 
-    /// From version 1, in one transaction; one that has been done meanwhile by another program is left as it is.
+    /// From an older version, in one transaction; what has been done meanwhile by another program is left as it is.
     fn migrate(&self) -> Result<()> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let version: i64 = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        let done = if version == 1 {
-            self.connection.execute_batch(&format!("{MIGRATION}PRAGMA user_version = {VERSION};COMMIT"))
-        } else {
-            self.connection.execute_batch("COMMIT")
-        };
+        let done = usize::try_from(version - 1).ok().and_then(|first| MIGRATIONS.get(first..)).unwrap_or_default();
+        let done =
+            self.connection.execute_batch(&format!("{}PRAGMA user_version = {};COMMIT", done.concat(), version.max(VERSION)));
         if done.is_err() {
             // The first error is the one to say.
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -267,6 +270,45 @@ impl Directory {
         if changed == 0 { refused(format!("there is no account {local_part}@{domain}")) } else { Ok(()) }
     }
 
+    /// Sets from how many points on mail is spam for an account.
+    ///
+    /// # Errors
+    /// No such account, or a score that is none.
+    pub fn set_account_scores(&self, address: &str, scores: Scores) -> Result<()> {
+        scores.check().map_err(DirectoryError::Refused)?;
+        let (local_part, domain) = split_address(address)?;
+        let domain_id = self.domain_id(&domain)?;
+        let changed = self.connection.execute(
+            "UPDATE accounts SET junk_score = ?3, reject_score = ?4 WHERE domain_id = ?1 AND local_part = ?2",
+            params![domain_id, local_part, scores.junk, scores.reject],
+        )?;
+        if changed == 0 { refused(format!("there is no account {local_part}@{domain}")) } else { Ok(()) }
+    }
+
+    /// The same for all accounts of a domain that have none of their own.
+    ///
+    /// # Errors
+    /// No such domain, or a score that is none.
+    pub fn set_domain_scores(&self, name: &str, scores: Scores) -> Result<()> {
+        scores.check().map_err(DirectoryError::Refused)?;
+        let domain_id = self.domain_id(&name.to_ascii_lowercase())?;
+        self.connection.execute(
+            "UPDATE domains SET junk_score = ?2, reject_score = ?3 WHERE id = ?1",
+            params![domain_id, scores.junk, scores.reject],
+        )?;
+        Ok(())
+    }
+
+    /// Scores of a domain.
+    ///
+    /// # Errors
+    /// No such domain.
+    pub fn domain_scores(&self, name: &str) -> Result<Scores> {
+        let domain_id = self.domain_id(&name.to_ascii_lowercase())?;
+        let scores = |row: &rusqlite::Row<'_>| Ok(Scores { junk: row.get(0)?, reject: row.get(1)? });
+        Ok(self.connection.query_row("SELECT junk_score, reject_score FROM domains WHERE id = ?1", [domain_id], scores)?)
+    }
+
     /// Adds targets to an alias of a hosted domain; `@domain` is the domain's catch-all.
     ///
     /// # Errors
@@ -317,7 +359,8 @@ impl Directory {
     /// The database cannot be read.
     pub fn accounts(&self) -> Result<Vec<AccountRow>> {
         let mut statement = self.connection.prepare(
-            "SELECT accounts.id, local_part, name, password_hash, quota_bytes, enabled
+            "SELECT accounts.id, local_part, name, password_hash, quota_bytes, enabled,
+                    COALESCE(accounts.junk_score, domains.junk_score), COALESCE(accounts.reject_score, domains.reject_score)
              FROM accounts JOIN domains ON domains.id = domain_id ORDER BY accounts.id",
         )?;
         let rows = statement.query_map([], |row| {
@@ -328,6 +371,7 @@ impl Directory {
                 password_hash: row.get(3)?,
                 quota_bytes: u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
                 enabled: row.get(5)?,
+                scores: Scores { junk: row.get(6)?, reject: row.get(7)? },
             })
         })?;
         Ok(rows.collect::<std::result::Result<_, _>>()?)

@@ -8,12 +8,14 @@ mod dkim;
 mod map;
 mod newest;
 mod password;
+mod scores;
 mod snapshot;
 
 pub use database::{AccountRow, AliasRow, Directory, DirectoryError, DomainRow};
 pub use dkim::{DkimAlgorithm, DkimKey};
 pub use newest::Newest;
 pub use password::{hash_password, verify_password};
+pub use scores::Scores;
 #[doc(hidden)]
 pub use snapshot::fuzz_snapshot;
 pub use snapshot::{AccountView, DomainView, Resolution, Snapshot, SnapshotError, Target, Targets, build, to_memfd};

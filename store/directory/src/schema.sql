@@ -1,4 +1,4 @@
--- The directory: what is hosted here. Version 2 (PRAGMA user_version).
+-- The directory: what is hosted here. With what follows in schema-2.sql and schema-3.sql it is version 3 (PRAGMA user_version).
 -- Names are stored lower-cased; one address is one row in `accounts` or one or more in `aliases`.
 
 CREATE TABLE domains (

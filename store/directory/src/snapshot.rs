@@ -1,17 +1,28 @@
-//! The immutable form of the directory that every shard maps. FORMAT.md draws it.
+//! The immutable form of the directory that every shard maps.
+//!
+//! ```text
+//!   8 magic   u64 change   u64 count of each part, then the parts:
+//!   names     u64 hash   text name   u32 kind   u32 first target   u32 targets   u32 zero      by hash
+//!   accounts  u64 id   u64 quota   text address   text password   text maildir   u32 enabled   i16 junk   i16 reject (tenths)      by id
+//!   targets   u64 account (0: elsewhere)   text address
+//!   domains   text name   u64 changed   u32 first key   u32 keys
+//!   keys      text selector   text record
+//!   texts     octets; a text is u32 offset   u32 length in them
+//! ```
 //!
 //! A look-up is one hash, a binary search over hashes, and a comparison of the name; no allocation. The bytes come from another
 //! process, so every offset is checked where it is used: a broken snapshot answers "unknown", it never panics.
 
 use crate::database::{Directory, DirectoryError, DomainRow};
 use crate::map::Sealed;
+use crate::scores::Scores;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-const MAGIC: &[u8; 8] = b"PDIRECT\x02";
+const MAGIC: &[u8; 8] = b"PDIRECT\x03";
 const HEADER: usize = 16 + 8 * PARTS;
 const NAME_BYTES: usize = 32;
 const ACCOUNT_BYTES: usize = 48;
@@ -185,7 +196,7 @@ impl Writer {
         self.accounts.extend_from_slice(&password);
         self.accounts.extend_from_slice(&maildir);
         self.accounts.extend_from_slice(&u32::from(account.enabled).to_le_bytes());
-        self.accounts.extend_from_slice(&[0; 4]);
+        self.accounts.extend_from_slice(&account.scores.to_octets());
     }
 
     fn domain(&mut self, domain: &DomainRow) {
@@ -318,7 +329,7 @@ impl<'a> Iterator for Targets<'a> {
 }
 
 /// An account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AccountView<'a> {
     /// Its id.
     pub id: u64,
@@ -332,6 +343,8 @@ pub struct AccountView<'a> {
     pub quota_bytes: u64,
     /// Takes mail and may log in.
     pub enabled: bool,
+    /// Its own, or its domain's.
+    pub scores: Scores,
 }
 
 /// A hosted domain.
@@ -509,6 +522,7 @@ impl Snapshot {
             password_hash: self.text(record, 24)?,
             maildir: self.text(record, 32)?,
             enabled: read_u32(record, 40)? != 0,
+            scores: Scores::from_octets(*record.get(44..)?.first_chunk()?),
         };
         (view.id == id).then_some(view)
     }
@@ -602,11 +616,33 @@ mod tests {
         assert_eq!(targets(&snapshot, "nobody", "example.org"), ["UnknownUser"]);
         assert_eq!(targets(&snapshot, "alice", "elsewhere.example"), ["NotHosted"]);
         assert_eq!(snapshot.account_by_address("Bob@example.org").unwrap().maildir, "example.org/bob");
+        assert!(snapshot.account_by_address("bob@example.org").unwrap().scores.are_default());
         assert!(snapshot.account_by_address("team@example.org").is_none(), "nobody logs in as an alias");
         directory.alias_add("@example.org", &["bob@example.org".to_owned()]).unwrap();
         let newer = Snapshot::from_bytes(build(&directory).unwrap().0).unwrap();
         assert_eq!(targets(&newer, "nobody", "example.org"), ["bob@example.org"]);
         assert!(newer.sequence() > snapshot.sequence());
+    }
+
+    #[test]
+    fn an_accounts_scores_come_before_its_domains() {
+        let (_folder, directory) = directory();
+        let scores = |junk, reject| Scores { junk, reject };
+        directory.set_domain_scores("Example.org", scores(Some(3.0), Some(9.5))).unwrap();
+        directory.set_account_scores("Bob@example.org", scores(Some(20.0), None)).unwrap();
+        let found = |address: &str| {
+            let snapshot = Snapshot::from_bytes(build(&directory).unwrap().0).unwrap();
+            snapshot.account_by_address(address).unwrap().scores
+        };
+        assert_eq!(found("alice@example.org"), scores(Some(3.0), Some(9.5)));
+        assert_eq!(found("bob@example.org"), scores(Some(20.0), Some(9.5)));
+        assert_eq!(directory.domain_scores("example.org").unwrap(), scores(Some(3.0), Some(9.5)));
+        let before = directory.change_sequence().unwrap();
+        directory.set_domain_scores("example.org", Scores::default()).unwrap();
+        assert!(directory.change_sequence().unwrap() > before);
+        assert_eq!(found("alice@example.org"), Scores::default());
+        assert!(directory.set_account_scores("x@example.org", Scores::default()).is_err());
+        assert!(directory.set_account_scores("bob@example.org", scores(Some(f64::NAN), None)).is_err());
     }
 
     #[test]
@@ -636,7 +672,9 @@ mod tests {
         assert_eq!(directory.domain_records().unwrap()[0].name, "old.example");
         directory.domain_add("new.example").unwrap();
         drop(directory);
-        assert_eq!(Directory::open(&path).unwrap().domains().unwrap().len(), 2);
+        let directory = Directory::open(&path).unwrap();
+        assert_eq!(directory.domains().unwrap().len(), 2);
+        directory.set_domain_scores("old.example", Scores { junk: Some(1.0), reject: None }).unwrap();
     }
 
     #[test]

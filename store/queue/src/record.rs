@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn an_envelope_full_of_recipients_fits() {
-        use postring_mail::envelope::{EnvelopeView, EnvelopeWriter, Origin, Recipient};
+        use postring_mail::envelope::{EnvelopeView, EnvelopeWriter, Fate, Origin, Recipient};
         for address in ["", "a@b", &format!("{}@{}", "l".repeat(64), "d".repeat(190))] {
             let mut slot = vec![0; ENVELOPE_BYTES_MAX];
             let origin = Origin {
@@ -482,7 +482,14 @@ mod tests {
             };
             let mut writer = EnvelopeWriter::begin(&mut slot, &origin).unwrap();
             let notify = Notify::default();
-            let full = Recipient { account: 0, shard: 0, notify, forward_path: address, original_recipient: address };
+            let full = Recipient {
+                account: 0,
+                shard: 0,
+                notify,
+                forward_path: address,
+                original_recipient: address,
+                fate: Fate::default(),
+            };
             while writer.push(&full).is_ok() {}
             writer.finish();
             let view = EnvelopeView::parse(&slot).unwrap();

@@ -206,6 +206,13 @@ pub enum DomainAction {
         /// Like example.org
         name: String,
     },
+    /// From how many points on mail is spam for the accounts of a domain; what is not given is as for all
+    Scores {
+        /// Like example.org
+        name: String,
+        #[command(flatten)]
+        scores: ScoreArguments,
+    },
     /// Print the template of the domains' zones, to be changed and named in dns.domain_template
     Template,
     /// Show them
@@ -230,8 +237,34 @@ pub enum AccountAction {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// From how many points on mail is spam for an account; what is not given is as for its domain
+    #[command(
+        after_help = "A message for several recipients is judged for each. Who would refuse what another takes finds it in the Junk folder, where the\nsender cannot be told so of one alone (PRDR and LMTP can).\n\nExample:\n  postring account scores you@example.org --junk 4 --reject 20\n  postring account scores you@example.org                        as for the domain again"
+    )]
+    Scores {
+        /// Like user@example.org
+        address: String,
+        #[command(flatten)]
+        scores: ScoreArguments,
+    },
     /// Show them
     List,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ScoreArguments {
+    /// Into the Junk folder from this score on (policy.junk_score)
+    #[arg(long, allow_negative_numbers = true)]
+    junk: Option<f64>,
+    /// Refused from this score on (policy.reject_score)
+    #[arg(long, allow_negative_numbers = true)]
+    reject: Option<f64>,
+}
+
+impl From<ScoreArguments> for postring_directory::Scores {
+    fn from(arguments: ScoreArguments) -> Self {
+        Self { junk: arguments.junk, reject: arguments.reject }
+    }
 }
 
 #[derive(Debug, Subcommand)]

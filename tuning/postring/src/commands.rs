@@ -6,7 +6,7 @@ use crate::init::{self, Init};
 use crate::supervisor::{self, Supervisor};
 use crate::{auth, demo, dmarc, dns, queue, reference, smtp, tls, try_it};
 use indicatif::{ProgressBar, ProgressStyle};
-use postring_directory::{Directory, hash_password};
+use postring_directory::{Directory, Scores, hash_password};
 use postring_engine::bayes::{Class, learn};
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -156,12 +156,21 @@ fn domain(path: &ConfigPath, action: DomainAction) -> Result<(), String> {
             print!("{}", records(&config, &directory, &name)?);
             Ok(())
         }
+        DomainAction::Scores { name, scores } => {
+            let scores = scores.into();
+            directory.set_domain_scores(&name, scores).map_err(|error| error.to_string())?;
+            println!("{name}: {}.", in_words(scores));
+            apply(&config)
+        }
         DomainAction::Template => {
             print!("{}", postring_zones::template::DEFAULT);
             Ok(())
         }
         DomainAction::List => {
-            directory.domains().map_err(|error| error.to_string())?.iter().for_each(|name| println!("{name}"));
+            for name in directory.domains().map_err(|error| error.to_string())? {
+                let scores = directory.domain_scores(&name).map_err(|error| error.to_string())?;
+                println!("{name}{}", if scores.are_default() { String::new() } else { format!(" ({})", in_words(scores)) });
+            }
             Ok(())
         }
     }
@@ -207,9 +216,18 @@ fn account(path: &ConfigPath, action: AccountAction) -> Result<(), String> {
     let (address, password_stdin, add) = match action {
         AccountAction::Add { address, password_stdin } => (address, password_stdin, true),
         AccountAction::Password { address, password_stdin } => (address, password_stdin, false),
+        AccountAction::Scores { address, scores } => {
+            let scores = scores.into();
+            directory.set_account_scores(&address, scores).map_err(|error| error.to_string())?;
+            println!("{address}: {}.", in_words(scores));
+            return apply(&config);
+        }
         AccountAction::List => {
             for account in directory.accounts().map_err(|error| error.to_string())? {
-                println!("{}@{}{}", account.local_part, account.domain, if account.enabled { "" } else { " (disabled)" });
+                let disabled = if account.enabled { "" } else { " (disabled)" };
+                let scores =
+                    if account.scores.are_default() { String::new() } else { format!(" ({})", in_words(account.scores)) };
+                println!("{}@{}{disabled}{scores}", account.local_part, account.domain);
             }
             return Ok(());
         }
@@ -227,6 +245,11 @@ fn account(path: &ConfigPath, action: AccountAction) -> Result<(), String> {
         println!("{address} has the password from standard input.");
     }
     apply(&config)
+}
+
+fn in_words(scores: Scores) -> String {
+    let score = |score: Option<f64>| score.map_or_else(|| "as for all".to_owned(), |score| format!("from {score} points on"));
+    format!("Junk {}, refused {}", score(scores.junk), score(scores.reject))
 }
 
 fn alias(path: &ConfigPath, action: AliasAction) -> Result<(), String> {

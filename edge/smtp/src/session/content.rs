@@ -112,16 +112,31 @@ impl<R> Session<R> {
         }
     }
 
-    /// The message is safe: the one place that says so to the client.
+    /// True if the client hears of each recipient what became of the message for it: one may then refuse what others take.
+    #[must_use]
+    pub fn answers_each(&self) -> bool {
+        let recipients = self.transaction.recipients.len();
+        recipients > 1 && (self.transaction.prdr || self.config.protocol == Protocol::Lmtp)
+    }
+
+    /// The message is safe: the one place that says so to the client. `refused`: recipients that do not get it, by their place, which only a client
+    /// that [is told](Self::answers_each) of each may have; at least one does get it.
     //= RFC 5321 section 6.1
     //# When the receiver-SMTP accepts a piece of mail [...], it is accepting responsibility for delivering or relaying the message
-    pub fn handle_receipt(&mut self, _receipt: R, id: impl std::fmt::Display, now: Now, out: &mut Vec<u8>) {
+    pub fn handle_receipt(
+        &mut self,
+        _receipt: R,
+        id: impl std::fmt::Display,
+        refused: &[(usize, Reply)],
+        now: Now,
+        out: &mut Vec<u8>,
+    ) {
         if self.awaited == Awaited::Receipt {
             self.awaited = Awaited::Nothing;
             self.deadline_ms = now.monotonic_ms.saturating_add(self.config.command_wait_ms);
             // A client that says RSET or EHLO before each of many messages does work.
             self.idle_commands = 0;
-            self.finish(&Reply::with_text(250, 0, 0, format!("Ok: on disk as {id}")), out);
+            self.finish_each(&Reply::with_text(250, 0, 0, format!("Ok: on disk as {id}")), refused, out);
         }
     }
 
@@ -134,10 +149,16 @@ impl<R> Session<R> {
         }
     }
 
-    /// The reply to the last dot, or to BDAT with LAST; in LMTP one for each recipient, with PRDR that and one for all.
+    /// The same reply for all.
+    pub(super) fn finish(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        self.finish_each(reply, &[], out);
+    }
+
+    /// The reply to the last dot, or to BDAT with LAST; in LMTP one for each recipient, with PRDR that and one for all. `others`: those of some
+    /// recipients that differ.
     //= RFC 2033 section 4.2
     //# after the final ".", the server returns one reply for each previously successful RCPT command
-    pub(super) fn finish(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+    fn finish_each(&mut self, reply: &Reply, others: &[(usize, Reply)], out: &mut Vec<u8>) {
         let recipients = self.transaction.recipients.len();
         // draft-hall-prdr-00 section 4: 353, then a reply for each recipient in the order of RCPT, then the one that counts for all.
         // For one recipient they would say the same twice.
@@ -149,8 +170,9 @@ impl<R> Session<R> {
             Protocol::Lmtp => recipients,
             Protocol::Smtp | Protocol::Submission | Protocol::Submissions => 1 + if prdr { recipients } else { 0 },
         };
-        for _ in 0..replies {
-            reply.write_to(out);
+        for at in 0..replies {
+            let other = others.iter().find(|(place, _)| *place == at && at < recipients);
+            other.map_or(reply, |(_, other)| other).write_to(out);
         }
         self.reset();
         if self.draining {

@@ -42,7 +42,7 @@ fn converse(protocol: Protocol, sent: &[u8], piece: usize) -> (Vec<u8>, Vec<Vec<
                     Step::ContinueBody { .. } => session.body_opened(NOW, &mut out),
                     Step::Submit => {
                         messages.push(content.clone());
-                        session.handle_receipt((), messages.len(), NOW, &mut out);
+                        session.handle_receipt((), messages.len(), &[], NOW, &mut out);
                     }
                     Step::StartTls => unreachable!("it is not offered"),
                     Step::Close => return (out, messages),

@@ -12,7 +12,7 @@ use postring_control::{ChildSender, Counter, Endpoint, FromChild, ProducerEnd, R
 use postring_directory::{Resolution, Snapshot, Target, account_shard};
 use postring_handoff::{JobId, Jobs, Trouble};
 use postring_mail::dsn::Notify;
-use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, MessageId, Origin, Recipient};
+use postring_mail::envelope::{EnvelopeFlags, EnvelopeWriter, Fate, MessageId, Origin, Recipient};
 use postring_mail::limits::SLOT_HEAD_BYTES;
 use postring_mail::work::Kind;
 use postring_queue::record::{HEAD_BYTES_MAX, read_message};
@@ -234,7 +234,14 @@ impl Reports {
             for account in accounts {
                 let shard = account_shard(*account, self.store_shards);
                 let notify = Notify::default();
-                writer.push(&Recipient { account: *account, shard, notify, forward_path: to, original_recipient: "" })?;
+                writer.push(&Recipient {
+                    account: *account,
+                    shard,
+                    notify,
+                    forward_path: to,
+                    original_recipient: "",
+                    fate: Fate::default(),
+                })?;
             }
             Ok(writer.finish())
         });
