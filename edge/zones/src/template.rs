@@ -31,6 +31,8 @@ pub struct Words<'a> {
     pub dkim: &'a [(String, String)],
     /// RDATA of this host's TLSA records, `3 1 1 HASH`.
     pub tlsa: &'a [String],
+    /// Names and values of challenges an authority for certificates wants answered (RFC 8555 section 8.4); they need no word in the template.
+    pub challenges: &'a [(String, String)],
 }
 
 /// Fills a template in; gives the text of a master file.
@@ -55,6 +57,9 @@ pub fn fill(template: &str, words: &Words<'_>) -> Result<String, String> {
             })?),
         }
         out.push('\n');
+    }
+    for (name, value) in words.challenges {
+        let _ = writeln!(out, "{}. 1 IN TXT \"{value}\"", name.trim_end_matches('.'));
     }
     Ok(out)
 }
@@ -113,7 +118,15 @@ mod tests {
     use std::path::Path;
 
     fn words<'a>(servers: &'a [String], dkim: &'a [(String, String)]) -> Words<'a> {
-        Words { domain: "example.org", hostname: "mx.example.net", serial: 7, name_servers: servers, dkim, tlsa: &[] }
+        Words {
+            domain: "example.org",
+            hostname: "mx.example.net",
+            serial: 7,
+            name_servers: servers,
+            dkim,
+            tlsa: &[],
+            challenges: &[],
+        }
     }
 
     #[test]

@@ -196,6 +196,7 @@ fn records(config: &Config, directory: &Directory, name: &str) -> Result<String,
         name_servers: &zones.name_servers(),
         dkim: &row.dkim,
         tlsa: &tlsa,
+        challenges: &[],
     };
     postring_zones::template::fill(&template, &words)
 }

@@ -1,5 +1,6 @@
 //! Postring: mail infrastructure in one binary. This crate is the operator's side: plan, supervisor, commands. No protocol code.
 
+mod acme;
 mod auth;
 mod cli;
 mod commands;

@@ -10,6 +10,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     ("users", include_str!("config.rs"), "pub struct Users "),
     ("listen", include_str!("config.rs"), "pub struct Listen "),
     ("tls", include_str!("tls/config.rs"), "pub struct Tls "),
+    ("tls.acme", include_str!("acme/config.rs"), "pub struct Acme "),
     ("[tls.name]", include_str!("tls/config.rs"), "pub struct NameConfig "),
     ("cores", include_str!("config.rs"), "pub struct Cores "),
     ("edge", include_str!("../../../edge/daemon/src/config.rs"), "pub struct EdgeConfig "),

@@ -71,6 +71,16 @@ fn is_meta(rtype: Rtype) -> bool {
 }
 
 impl Update {
+    /// An update of our own: these texts, of at most 255 octets each, are all TXT records of a name. No texts: there are none.
+    #[must_use]
+    pub fn of_texts(zone: &Name, owner: &Name, ttl: u32, texts: &[&str]) -> Self {
+        let change = |kind| Ok(Change { key: owner.to_key(), name: owner.clone(), rtype: Rtype::TXT, kind });
+        let rdata = |text: &&str| -> Option<Rdata> { Some([&[u8::try_from(text.len()).ok()?], text.as_bytes()].concat().into()) };
+        let added = texts.iter().filter_map(rdata).map(|rdata| change(ChangeKind::Add(ttl, rdata)));
+        let changes = std::iter::once(change(ChangeKind::DeleteSet)).chain(added).collect();
+        Self { id: 0, zone: zone.to_key(), prerequisites: Vec::new(), changes }
+    }
+
     /// Reads a packet. What is wrong with a single record is found out when the update is applied: in the order of RFC 2136 section 3.
     ///
     /// # Errors

@@ -12,6 +12,15 @@ use std::sync::Arc;
 /// Octets of a journal that is written anew: then the file's administrator is told to take the changes over.
 const JOURNAL_BYTES_WARN: u64 = 64 << 20;
 
+/// Whose update it is.
+#[derive(Clone, Copy)]
+pub(super) enum By<'a> {
+    /// Whoever has this key, if there is one.
+    Key(Option<&'a Name>),
+    /// The keeper's own.
+    Ourselves,
+}
+
 impl Keeper {
     /// A dynamic update from the network; gives the response. What it says is done is on disk.
     pub(super) fn handle_update(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
@@ -27,20 +36,25 @@ impl Keeper {
         };
         let key = signer.as_ref().map(|signer| signer.key().name().clone());
         let rcode = match Update::parse(packet) {
-            Ok(update) => self.update(&update, key.as_ref(), now),
+            Ok(update) => self.update(&update, By::Key(key.as_ref()), now),
             Err(rcode) => rcode?,
         };
         write_update_response(packet, rcode, signer, now, &mut out);
         Some(out)
     }
 
-    fn update(&mut self, update: &Update, key: Option<&Name>, now: u64) -> Rcode {
+    pub(super) fn update(&mut self, update: &Update, by: By<'_>, now: u64) -> Rcode {
         let origin = update.zone.to_key();
         let Some(kept) = self.kept.get_mut(&origin) else { return Rcode::NOTAUTH };
         let Kind::Primary(config) = &kept.kind else { return Rcode::REFUSED };
         let rules = config.update_keys.iter().filter_map(|name| Name::absolute(name).ok());
         let rules = rules.map(|key| UpdateRule { key: key.to_key(), names: Names::All, types: Vec::new() }).collect();
-        let policy = UpdatePolicy { rules };
+        // Nobody's key has the root's name.
+        let own = Name::root();
+        let (policy, key) = match by {
+            By::Key(key) => (UpdatePolicy { rules }, key),
+            By::Ourselves => (UpdatePolicy::all_of_zone(&own), Some(&own)),
+        };
         let Some(zone) = kept.plain.as_deref().and_then(zone_of) else { return Rcode::SERVFAIL };
         let outcome = update.apply(zone, key, &policy);
         let Some(difference) = outcome.difference else { return outcome.rcode };
@@ -65,9 +79,12 @@ impl Keeper {
                 path.display()
             );
         }
-        let by = key.map(ToString::to_string).unwrap_or_default();
+        let by = match by {
+            By::Key(key) => key.map(|key| format!(" of key {key}")).unwrap_or_default(),
+            By::Ourselves => " of our own".to_owned(),
+        };
         tracing::info!(
-            "{origin}: version {} by update of key {by}: {} records went, {} came",
+            "{origin}: version {} by update{by}: {} records went, {} came",
             changed.serial(),
             difference.removed.len(),
             difference.added.len()

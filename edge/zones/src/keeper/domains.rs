@@ -36,14 +36,22 @@ impl Keeper {
             // Of the one domain this host is in.
             let is_ours = template::is_within(&self.config.hostname, domain.name);
             let (tlsa, changed_tlsa) = if is_ours { self.tlsa.clone() } else { (Vec::new(), 0) };
-            let changed = domain.changed.max(changed_template).max(changed_tlsa);
+            let within = |(name, _): &&(String, String)| template::is_within(name, domain.name);
+            let challenges: Vec<(String, String)> = self.challenges.iter().filter(within).cloned().collect();
+            let had = match self.kept.get(&origin).map(|kept| &kept.kind) {
+                Some(Kind::Domain { serial, challenges: had, .. }) if *had == challenges => u64::from(*serial),
+                Some(_) => self.challenges_changed,
+                None => 0,
+            };
+            // A zone that has changed once for a challenge does not become older again.
+            let changed = domain.changed.max(changed_template).max(changed_tlsa).max(had);
             let serial = u32::try_from(changed & 0xffff_ffff).unwrap_or(1).max(1);
-            let kind = Kind::Domain { serial, dkim, tlsa };
+            let kind = Kind::Domain { serial, dkim, tlsa, challenges };
             seen.insert(origin.clone());
             if self.kept.get(&origin).is_some_and(|kept| kept.kind == kind && kept.error.is_none()) {
                 continue;
             }
-            let Kind::Domain { dkim, tlsa, .. } = &kind else { continue };
+            let Kind::Domain { dkim, tlsa, challenges, .. } = &kind else { continue };
             let words = Words {
                 domain: domain.name,
                 hostname: &self.config.hostname,
@@ -51,6 +59,7 @@ impl Keeper {
                 name_servers: &self.config.name_servers(),
                 dkim,
                 tlsa,
+                challenges,
             };
             let zone = template::fill(&self.template, &words).and_then(|text| {
                 parse_zone(&origin, Path::new("the template"), &mut |_| Ok(text.clone())).map_err(|error| error.to_string())
@@ -80,7 +89,15 @@ pub(super) fn check_template(template: &str, config: &ZonesConfig) -> Result<(),
     let name_servers = config.name_servers();
     let dkim = [("selector".to_owned(), "v=DKIM1; p=".to_owned())];
     let hostname = if config.hostname.is_empty() { "mx.example" } else { &config.hostname };
-    let words = Words { domain: "domain.example", hostname, serial: 1, name_servers: &name_servers, dkim: &dkim, tlsa: &[] };
+    let words = Words {
+        domain: "domain.example",
+        hostname,
+        serial: 1,
+        name_servers: &name_servers,
+        dkim: &dkim,
+        tlsa: &[],
+        challenges: &[],
+    };
     let text = template::fill(template, &words).map_err(|error| format!("dns.domain_template: {place}: {error}"))?;
     let origin = Name::absolute("domain.example").map_err(|error| error.to_string())?;
     parse_zone(&origin, Path::new(&place), &mut |_| Ok(text.clone())).map_err(|error| format!("dns.domain_template: {error}"))?;

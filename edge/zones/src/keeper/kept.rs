@@ -27,7 +27,7 @@ pub(super) enum Kind {
     /// Copied from others.
     Secondary(ZoneConfig),
     /// Of a domain of the directory.
-    Domain { serial: u32, dkim: Vec<(String, String)>, tlsa: Vec<String> },
+    Domain { serial: u32, dkim: Vec<(String, String)>, tlsa: Vec<String>, challenges: Vec<(String, String)> },
     /// A block list.
     List(BlockListConfig),
 }

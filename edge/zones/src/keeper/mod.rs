@@ -10,6 +10,7 @@
 //! have. A service that cannot be loaded anew is served on as it was; one that never could be says SERVFAIL.
 
 mod block;
+mod challenge;
 mod change;
 mod domains;
 mod jobs;
@@ -120,6 +121,9 @@ struct Keeper {
     snapshot: Option<Snapshot>,
     /// Of this host's SMTP, and since when.
     tlsa: (Vec<String>, u64),
+    /// Names and values of challenges in the domains' zones, and when they changed.
+    challenges: Vec<(String, String)>,
+    challenges_changed: u64,
     template: String,
     served: Served,
     /// Something that is served has changed since it was published.
@@ -146,6 +150,8 @@ pub fn start(config: ZonesConfig, data: &Path, publish: Publish) -> Result<(Hand
         kept: BTreeMap::new(),
         snapshot: None,
         tlsa: (Vec::new(), 0),
+        challenges: Vec::new(),
+        challenges_changed: 0,
         template: template::DEFAULT.to_owned(),
         served: Served::default(),
         is_changed: false,

@@ -43,6 +43,7 @@ impl Keeper {
                 self.sign(&origin, now)?;
                 self.keys_of(&origin)
             }
+            ["dns", "challenge", name, values @ ..] => self.challenge(name, values),
             ["block", "change", list, lines] => self.change_list(list, lines),
             ["block", "list", list] => self.show_list(list),
             _ => Err(format!("edge does not know \"{}\"", words.join(" "))),

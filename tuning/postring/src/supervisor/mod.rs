@@ -12,14 +12,16 @@ mod operator;
 mod sockets;
 mod users;
 
+pub use children::Note;
 pub use operator::ask;
 
+use crate::acme;
 use crate::config::Config;
 use crate::init;
 use crate::plan::{self, Plan};
 use crate::tls::files::Said;
 use crate::tls::{Certificates, command::now as unix_now, published};
-use children::{Children, Key, Note};
+use children::{Children, Key};
 use postring_control::{FromChild, Role, ToChild};
 use postring_directory::Directory;
 use socket2::Protocol;
@@ -92,6 +94,8 @@ pub struct Supervisor {
     certificates: Option<Certificates>,
     /// What the edge gets of them.
     certificates_sealed: Option<OwnedFd>,
+    /// Who gets certificates from an authority.
+    acme: Option<acme::Worker>,
     notes: Receiver<Note>,
     sender: Sender<Note>,
     /// Operators that wait for a child's answer.
@@ -119,11 +123,13 @@ impl Supervisor {
         let users = users::resolve(&config.users)?;
         folders::prepare(&config, &plan, users.as_ref())?;
         access::announce(&config);
+        acme::Worker::prepare(&config)?;
         let (certificates, said) = Certificates::open(&config.tls, &config.server.hostname, None, unix_now())?;
         said.into_iter().for_each(log);
         compare_published(&config, certificates.as_ref());
         let certificates_sealed = certificates.as_ref().map(sealed).transpose()?;
         let (sender, notes) = mpsc::channel();
+        let acme = acme::Worker::start(&config, sender.clone())?;
         let children = Children::new(&config, &plan, users.as_ref(), sockets, sender.clone())?;
         Ok(Self {
             config_path: config_path.to_owned(),
@@ -136,6 +142,7 @@ impl Supervisor {
             sequence,
             certificates,
             certificates_sealed,
+            acme,
             notes,
             sender,
             asked: BTreeMap::new(),
@@ -171,6 +178,8 @@ impl Supervisor {
                 if self.children.all_ready() {
                     if let Some(ready) = ready.take() {
                         ready(&self);
+                        // A challenge may have to be answered by the edge.
+                        self.acme.iter().for_each(|acme| acme.configure(&self.config));
                     }
                 } else if let Some(text) = self.children.fatal() {
                     break Err(text);
@@ -281,6 +290,7 @@ impl Supervisor {
                 let tls = self.certificates.as_ref().map(|certificates| certificates.status(unix_now()));
                 if let (Some(status), Some(tls)) = (status.as_object_mut(), tls) {
                     status.insert("tls".to_owned(), tls);
+                    status.insert("acme".to_owned(), self.acme.as_ref().map(acme::Worker::status).into());
                 }
                 Ok(status)
             }
@@ -291,6 +301,11 @@ impl Supervisor {
             ["directory"] => {
                 self.refresh_directory()?;
                 Ok(serde_json::json!({ "sequence": self.sequence }))
+            }
+            ["tls", "renew", which @ ..] => {
+                let acme = self.acme.as_ref().ok_or("there is no [tls.acme]: no certificate comes from an authority")?;
+                acme.renew(which.first().map(|which| (*which).to_owned()));
+                Ok(serde_json::json!("begun"))
             }
             ["reload"] => self.reload().map(|()| serde_json::json!("reloaded")),
             _ => Err(format!("unknown request \"{}\"", words.join(" "))),
@@ -351,8 +366,12 @@ impl Supervisor {
             if newer.tls.certificate.is_some() != self.config.tls.certificate.is_some() {
                 return Err("tls.certificate: with or without TLS is decided at the start: restart".to_owned());
             }
+            if acme_ports(&newer) != acme_ports(&self.config) {
+                return Err("tls.acme is begun and ended, and its addresses change, with a restart only".to_owned());
+            }
             access::check_reload(&self.started_with, &newer)?;
             check_zones(&newer)?;
+            acme::Worker::prepare(&newer)?;
             let before = self.certificates.as_ref();
             let (certificates, said) = Certificates::open(&newer.tls, &newer.server.hostname, before, unix_now())?;
             self.children.reload(&newer, &self.plan)?;
@@ -360,6 +379,7 @@ impl Supervisor {
             self.certificates = certificates;
             self.hand_out_certificates();
             self.config = newer;
+            self.acme.iter().for_each(|acme| acme.configure(&self.config));
             compare_published(&self.config, self.certificates.as_ref());
             Ok(())
         });
@@ -443,6 +463,11 @@ fn lock(data: &Path) -> Result<File, String> {
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| format!("another postring runs on {}; stop it first, or give another folder", data.display()))?;
     Ok(file)
+}
+
+/// Whether certificates come from an authority, and where it is answered.
+fn acme_ports(config: &Config) -> Option<&[std::net::SocketAddr]> {
+    config.tls.acme.as_ref().map(|acme| acme.http.as_slice())
 }
 
 /// As many descriptors as we may have; and locked memory for the rings where that is still counted.

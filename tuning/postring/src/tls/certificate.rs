@@ -24,6 +24,8 @@ pub struct Certificate {
     pub valid: (i64, i64),
     /// Somebody else has signed it, and the chain ends with it.
     pub is_alone: bool,
+    /// Nobody else has signed it.
+    pub is_self_signed: bool,
     /// Of its SubjectPublicKeyInfo: what a TLSA record 3 1 1 holds (RFC 6698 section 2.1).
     pub key_sha256: [u8; 32],
 }
@@ -61,6 +63,7 @@ impl Certificate {
         Ok(Self {
             names,
             valid: (validity.not_before.timestamp(), validity.not_after.timestamp()),
+            is_self_signed: parsed.issuer() == parsed.subject(),
             is_alone: certified.cert.len() == 1 && parsed.issuer() != parsed.subject(),
             key_sha256: sha256(parsed.public_key().raw),
             pair,

@@ -3,6 +3,7 @@
 use super::certificate::WARN_DAYS;
 use super::files::{Certificates, Said};
 use crate::config::Config;
+use crate::dns::ask;
 use clap::Subcommand;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +16,11 @@ pub enum TlsAction {
         #[arg(long)]
         json: bool,
     },
+    /// Get certificates from the authority of [tls.acme] now, not when they are due
+    Renew {
+        /// A name or a certificate's file. Without it: all
+        name: Option<String>,
+    },
     /// Print the TLSA records of this host, of its certificate and of `tls.next_key`, for the zone of its name
     Tlsa,
 }
@@ -25,6 +31,12 @@ pub fn now() -> i64 {
 }
 
 pub fn run(config: &Config, action: &TlsAction) -> Result<(), String> {
+    if let TlsAction::Renew { name } = action {
+        let words: Vec<&str> = ["tls", "renew"].into_iter().chain(name.as_deref()).collect();
+        ask(config, &words)?;
+        println!("begun; the log and `postring tls list` say what comes of it");
+        return Ok(());
+    }
     let (certificates, said) = Certificates::open(&config.tls, &config.server.hostname, None, now())?;
     for Said::Info(line) | Said::Warning(line) in said {
         eprintln!("{line}");
@@ -32,13 +44,19 @@ pub fn run(config: &Config, action: &TlsAction) -> Result<(), String> {
     let certificates = certificates.ok_or("tls.certificate and tls.key are not set: there is no certificate")?;
     match action {
         TlsAction::List { json } => {
-            let status = certificates.status(now());
+            let mut status = certificates.status(now());
+            // A system that does not run gets none.
+            let acme = ask(config, &["status"]).map(|status| status["acme"].clone()).unwrap_or_default();
+            for one in status.as_array_mut().into_iter().flatten() {
+                one["acme"] = find(&acme, &one["certificate"]).cloned().unwrap_or_default();
+            }
             if *json {
                 println!("{}", serde_json::to_string_pretty(&status).map_err(|error| error.to_string())?);
             } else {
                 print!("{}", list(&status));
             }
         }
+        TlsAction::Renew { .. } => {}
         TlsAction::Tlsa => {
             let (records, _) = certificates.tlsa();
             if records.is_empty() {
@@ -48,6 +66,11 @@ pub fn run(config: &Config, action: &TlsAction) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What is said of a certificate's file.
+fn find<'a>(all: &'a serde_json::Value, certificate: &serde_json::Value) -> Option<&'a serde_json::Value> {
+    all.as_array()?.iter().find(|one| one["certificate"] == *certificate)
 }
 
 /// Of a running system's status: those that need somebody soon, and what the others are.
@@ -72,6 +95,13 @@ pub fn list(status: &serde_json::Value) -> String {
         let _ = writeln!(text, "{}: {days}; {}", one["certificate"].as_str().unwrap_or_default(), words.join(", "));
         if let Some(problem) = one["problem"].as_str() {
             let _ = writeln!(text, "    its files are not in force: {problem}");
+        }
+        let acme = &one["acme"];
+        if let Some(from) = acme["renewed_from"].as_u64() {
+            let _ = writeln!(text, "    renewed from {} on", postring_mail::date::day(from));
+        }
+        if let Some(error) = acme["error"].as_str() {
+            let _ = writeln!(text, "    the authority was asked in vain: {error}");
         }
     }
     text

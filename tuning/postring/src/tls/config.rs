@@ -1,5 +1,7 @@
 //! `[tls]` and `[[tls.name]]`: the doc comment of a field is its manual.
 
+use crate::acme::Acme;
+use crate::acme::config::Challenge;
 use postring_transport::tls::names::is_pattern;
 use postring_transport::tls::{ClientCertificates, Profile};
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,8 @@ pub struct Tls {
     /// "ask": ask clients of port 25 for a certificate; who has none is as welcome, who shows one must have its key. Costs a few hundred bytes a handshake, and some
     /// old senders stumble over it. Default "off".
     pub client_certificates: ClientCertificates,
+    /// Certificates from an authority, a table `[tls.acme]`, see below. Default: none; the files are somebody else's to write.
+    pub acme: Option<Acme>,
     /// Certificates for other names of this host.
     pub name: Vec<NameConfig>,
 }
@@ -47,6 +51,9 @@ pub struct NameConfig {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+    /// True: it comes from the authority of `[tls.acme]`, for `names`; the files are made. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acme: bool,
 }
 
 impl Tls {
@@ -67,7 +74,16 @@ impl Tls {
             return Err(format!("tls.name: {} tables; {NAMED_MAX} are the most", self.name.len()));
         }
         let mut seen = std::collections::BTreeSet::new();
+        if let Some(acme) = &self.acme {
+            acme.check()?;
+            if self.certificate.is_none() {
+                return Err("tls.acme: give tls.certificate and tls.key as well: the files that are made".to_owned());
+            }
+        }
         for of in &self.name {
+            if of.acme {
+                self.check_acme(of)?;
+            }
             if of.names.len() > NAMES_MAX {
                 return Err(format!("tls.name: certificate = \"{}\": {NAMES_MAX} names are the most", of.certificate.display()));
             }
@@ -83,9 +99,23 @@ impl Tls {
         Ok(())
     }
 
+    /// What an authority can be asked for.
+    fn check_acme(&self, of: &NameConfig) -> Result<(), String> {
+        let wrong = |text: &str| Err(format!("tls.name: certificate = \"{}\": {text}", of.certificate.display()));
+        let Some(acme) = &self.acme else { return wrong("acme = true takes a table [tls.acme]") };
+        if of.names.is_empty() {
+            return wrong("acme = true takes names: what the authority is asked for");
+        }
+        if acme.challenge == Challenge::Http && of.names.iter().any(|name| name.starts_with('*')) {
+            return wrong("a wildcard takes tls.acme.challenge = \"dns-01\"");
+        }
+        Ok(())
+    }
+
     /// Paths become those of `folder`.
     pub fn make_absolute(&mut self, folder: &Path) {
         let own = [&mut self.certificate, &mut self.key, &mut self.next_key].into_iter().flatten();
+        let own = own.chain(self.acme.iter_mut().filter_map(|acme| acme.authority_roots.as_mut()));
         for file in own.chain(self.name.iter_mut().flat_map(|of| [&mut of.certificate, &mut of.key])) {
             *file = folder.join(&*file);
         }

@@ -137,7 +137,7 @@ impl Certificates {
         let mut named = Vec::new();
         // A wildcard of others must not take the host's own name, a table that names it may.
         let hostname = self.hostname.trim_end_matches('.').to_ascii_lowercase();
-        if !others.iter().any(|entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&hostname))) {
+        if self.host() == 0 {
             seen.insert(hostname.clone());
             named.push(CertificatesOf { names: vec![hostname], pair: default.clone() });
         }
@@ -168,7 +168,9 @@ impl Certificates {
 
     /// Which one clients get that ask for the host's own name.
     fn host(&self) -> usize {
-        let named = |entry: &Entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
+        // One that is broken is presented to nobody.
+        let named =
+            |entry: &Entry| entry.in_force.is_some() && entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
         self.entries.iter().position(named).unwrap_or(0)
     }
 
@@ -405,6 +407,7 @@ mod tests {
                 key: Some(path("own.key")),
                 name: vec![NameConfig {
                     names: vec!["*.other.example".to_owned()],
+                    acme: false,
                     certificate: path("other.pem"),
                     key: path("other.key"),
                 }],
