@@ -2,6 +2,9 @@
 //!
 //! Texts are kept as they came, in xtext, because the next hop gets them so; whoever shows them decodes them.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 /// Longest ENVID, octets of xtext (RFC 3461 section 4.4).
 pub const ENVELOPE_ID_BYTES_MAX: usize = 100;
 /// Longest ORCPT, octets: address type and xtext (RFC 3461 section 4.2).
@@ -129,6 +132,31 @@ pub fn is_original_recipient(value: &str) -> bool {
         && decode_xtext(address).is_some()
 }
 
+/// An ORCPT as it is kept and given on; `None` for what may be none. With SMTPUTF8 an address of the type `utf-8` may have characters outside ASCII: they are
+/// written as any next hop can take them.
+//= RFC 6533 section 3
+//# utf-8-enc-addr = utf-8-addr-xtext / utf-8-addr-unitext / utf-8-address
+#[must_use]
+pub fn original_recipient(value: &str, utf8: bool) -> Option<Cow<'_, str>> {
+    if value.is_ascii() {
+        return is_original_recipient(value).then_some(Cow::Borrowed(value));
+    }
+    let (address_type, address) = value.split_once(';')?;
+    if !utf8 || !address_type.eq_ignore_ascii_case("utf-8") || address.chars().any(char::is_control) {
+        return None;
+    }
+    let mut written = format!("{address_type};");
+    for c in address.chars() {
+        if c.is_ascii() {
+            written.push(c);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(written, "\\x{{{:X}}}", u32::from(c));
+        }
+    }
+    is_original_recipient(&written).then_some(Cow::Owned(written))
+}
+
 /// What xtext stands for; `None` if it is none, or stands for more than one line of printable ASCII.
 //= RFC 3461 section 4
 //# xtext = *( xchar / hexchar )
@@ -166,6 +194,9 @@ pub fn fuzz_dsn(data: &[u8]) {
     if let Some(decoded) = decode_xtext(text) {
         assert!(decoded.len() <= text.len() && decoded.chars().all(|c| matches!(c, ' '..='~')));
     }
+    if let Some(value) = original_recipient(text, true) {
+        assert!(is_original_recipient(&value));
+    }
     // They go into commands: no blank, no line end.
     if is_envelope_id(text) || is_original_recipient(text) {
         assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -176,6 +207,18 @@ pub fn fuzz_dsn(data: &[u8]) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn international_original_recipients_are_given_on_in_ascii() {
+        let taken = |value: &'static str| original_recipient(value, true).map(Cow::into_owned);
+        assert_eq!(taken("utf-8;j\u{fc}rgen@b\u{fc}cher.example").as_deref(), Some("utf-8;j\\x{FC}rgen@b\\x{FC}cher.example"));
+        assert_eq!(taken("UTF-8;\u{7528}\u{1f4e7}@x").as_deref(), Some("UTF-8;\\x{7528}\\x{1F4E7}@x"));
+        assert_eq!(taken("rfc822;a+2Bb@x").as_deref(), Some("rfc822;a+2Bb@x"));
+        for wrong in ["rfc822;\u{fc}@x", "utf-8;\u{fc}=@x", "utf-8;\u{fc}\u{85}@x", "utf-8;\u{fc} @x", "\u{fc}"] {
+            assert_eq!(taken(wrong), None, "{wrong}");
+        }
+        assert_eq!(original_recipient("utf-8;\u{fc}@x", false), None);
+    }
 
     #[test]
     fn notify() {

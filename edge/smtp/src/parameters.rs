@@ -3,6 +3,7 @@
 //! Strict: a parameter that is known, and given twice or with a value that is none, is refused and not guessed at.
 
 use postring_mail::dsn::{self, Notify, Returned};
+use std::borrow::Cow;
 
 /// What stands behind MAIL's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,12 +25,12 @@ pub struct MailParameters<'a> {
 }
 
 /// What stands behind RCPT's path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct RcptParameters<'a> {
     /// NOTIFY= (RFC 3461).
     pub notify: Option<Notify>,
     /// ORCPT= (RFC 3461): address type and xtext.
-    pub original_recipient: Option<&'a str>,
+    pub original_recipient: Option<Cow<'a, str>>,
 }
 
 /// Why parameters were not taken.
@@ -87,9 +88,11 @@ pub fn mail_parameters(text: &str) -> Result<MailParameters<'_>, ParameterError>
 
 /// Reads the parameters behind RCPT's path.
 ///
+/// `utf8`: SMTPUTF8 was said.
+///
 /// # Errors
 /// See [`ParameterError`].
-pub fn rcpt_parameters(text: &str) -> Result<RcptParameters<'_>, ParameterError> {
+pub fn rcpt_parameters(text: &str, utf8: bool) -> Result<RcptParameters<'_>, ParameterError> {
     let mut parameters = RcptParameters::default();
     for parameter in split(text)? {
         let (keyword, value) = keyword_and_value(parameter);
@@ -98,7 +101,7 @@ pub fn rcpt_parameters(text: &str) -> Result<RcptParameters<'_>, ParameterError>
             parameters.notify = Some(value.and_then(Notify::parse).ok_or(ParameterError::Syntax)?);
         } else if is(keyword, "ORCPT") {
             once(parameters.original_recipient.is_some())?;
-            let original_recipient = value.filter(|value| dsn::is_original_recipient(value));
+            let original_recipient = value.and_then(|value| dsn::original_recipient(value, utf8));
             parameters.original_recipient = Some(original_recipient.ok_or(ParameterError::Syntax)?);
         } else {
             return Err(ParameterError::Unknown);
@@ -148,7 +151,7 @@ fn is_eight_bit(value: Option<&str>) -> Result<bool, ParameterError> {
 /// For the fuzzer and the replay of its inputs: reads anything, must not panic.
 pub(crate) fn fuzz_parameters(text: &str) {
     let _ = mail_parameters(text);
-    let _ = rcpt_parameters(text);
+    let _ = rcpt_parameters(text, true);
 }
 
 #[cfg(test)]
@@ -192,16 +195,16 @@ mod tests {
     }
     #[test]
     fn of_rcpt() {
-        let parameters = rcpt_parameters(" NOTIFY=success,DELAY ORCPT=rfc822;a@b.example").unwrap();
+        let parameters = rcpt_parameters(" NOTIFY=success,DELAY ORCPT=rfc822;a@b.example", false).unwrap();
         assert_eq!(parameters.notify, Notify::parse("SUCCESS,DELAY"));
-        assert_eq!(parameters.original_recipient, Some("rfc822;a@b.example"));
+        assert_eq!(parameters.original_recipient.as_deref(), Some("rfc822;a@b.example"));
         for bad in [" NOTIFY", " NOTIFY=", " NOTIFY=NEVER,DELAY", " NOTIFY=NEVER NOTIFY=NEVER", " ORCPT=a@b", " ORCPT=rfc822;a=b"]
         {
-            assert_eq!(rcpt_parameters(bad), Err(ParameterError::Syntax), "{bad}");
+            assert_eq!(rcpt_parameters(bad, true), Err(ParameterError::Syntax), "{bad}");
         }
         for unknown in [" RET=FULL", " SIZE=1", " FOO"] {
-            assert_eq!(rcpt_parameters(unknown), Err(ParameterError::Unknown), "{unknown}");
+            assert_eq!(rcpt_parameters(unknown, false), Err(ParameterError::Unknown), "{unknown}");
         }
-        assert_eq!(rcpt_parameters(" "), Ok(RcptParameters::default()));
+        assert_eq!(rcpt_parameters(" ", false), Ok(RcptParameters::default()));
     }
 }

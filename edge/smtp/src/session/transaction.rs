@@ -91,7 +91,7 @@ impl<R> Session<R> {
             Some(Ok((None, _))) => return self.error(&replies::BAD_RCPT, out),
             Some(Ok((Some(mailbox), rest))) => (mailbox, rest),
         };
-        let parameters = match rcpt_parameters(rest) {
+        let parameters = match rcpt_parameters(rest, self.transaction.smtputf8) {
             Ok(parameters) => parameters,
             Err(ParameterError::Syntax) => return self.error(&replies::BAD_PARAMETER, out),
             Err(ParameterError::Unknown) => return self.error(&replies::UNKNOWN_PARAMETER, out),
@@ -108,7 +108,7 @@ impl<R> Session<R> {
             address,
             targets: SmallVec::new(),
             notify: parameters.notify.unwrap_or_default(),
-            original_recipient: parameters.original_recipient.unwrap_or_default().to_owned(),
+            original_recipient: parameters.original_recipient.unwrap_or_default().into_owned(),
         });
     }
 
