@@ -4,6 +4,7 @@
 //! shard's scratch, content into the slot. What an idle connection does not need is not part of its task: a handshake and the way of a
 //! message have state of their own while they last (one allocation each, about 1 KiB).
 
+use crate::binary;
 use crate::budget::Lookups;
 use crate::content::ContentCheck;
 use crate::delivered;
@@ -477,8 +478,18 @@ impl Connection {
             dmarc: dmarc.as_ref(),
             helpers: &self.helpers,
         };
-        let wanted = delivered::wanted(&self.shard, &self.session, spf, &slot, self.decoded);
-        let result = message::submit(&self.shard, &self.session, checks, slot, self.decoded).await;
+        let lines = if self.session.transaction().binary {
+            binary::to_lines(&self.shard, slot, self.decoded).await
+        } else {
+            Ok((slot, self.decoded))
+        };
+        let (wanted, result) = match lines {
+            Ok((slot, bytes)) => {
+                let wanted = delivered::wanted(&self.shard, &self.session, spf, &slot, bytes);
+                (wanted, message::submit(&self.shard, &self.session, checks, slot, bytes).await)
+            }
+            Err(reply) => (None, Err(reply)),
+        };
         let policy = &self.shard.config().policy;
         if let (true, Some(dmarc), Some(spf)) = (policy.dmarc.reports.is_on(), &dmarc, spf) {
             let from = (self.session.client().address, &*self.session.transaction().reverse_path);

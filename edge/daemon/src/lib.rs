@@ -12,6 +12,7 @@
 //! - `proxied`: who is behind a load balancer
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
+//! - `binary`: content that is no lines
 //! - `budget`: what all checks of a message together may ask
 //! - `last_dot`: what a message waits for before it is judged
 //! - `dmarc`: whether a message is from the domain it shows
@@ -32,6 +33,7 @@
 //! - `cache`: the operator's questions about the resolver
 //! - `snapshots`: what the resolvers have learned, over a restart
 
+mod binary;
 mod budget;
 mod cache;
 pub mod config;

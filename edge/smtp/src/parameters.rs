@@ -10,8 +10,10 @@ use std::borrow::Cow;
 pub struct MailParameters<'a> {
     /// SIZE= (RFC 1870), octets.
     pub size: Option<u64>,
-    /// BODY=8BITMIME (RFC 6152).
+    /// BODY=8BITMIME (RFC 6152) or BODY=BINARYMIME.
     pub eight_bit: bool,
+    /// BODY=BINARYMIME (RFC 3030).
+    pub binary: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// REQUIRETLS (RFC 8689).
@@ -57,7 +59,7 @@ pub fn mail_parameters(text: &str) -> Result<MailParameters<'_>, ParameterError>
         } else if is(keyword, "BODY") {
             once(body_given)?;
             body_given = true;
-            parameters.eight_bit = is_eight_bit(value)?;
+            (parameters.eight_bit, parameters.binary) = body_value(value)?;
         } else if is(keyword, "SMTPUTF8") {
             //= RFC 6531 section 3.4
             //# If this parameter is provided, it MUST not accept a value.
@@ -138,12 +140,14 @@ fn size(value: Option<&str>) -> Result<u64, ParameterError> {
     Ok(value.parse().unwrap_or(u64::MAX))
 }
 
-//= RFC 6152 section 2
-//# body-value ::= "7BIT" / "8BITMIME"
-fn is_eight_bit(value: Option<&str>) -> Result<bool, ParameterError> {
+/// Whether it may have octets outside ASCII, and whether it need not be lines.
+//= RFC 3030 section 3
+//# body-value ::= "7BIT" / "8BITMIME" / "BINARYMIME"
+fn body_value(value: Option<&str>) -> Result<(bool, bool), ParameterError> {
     match value {
-        Some(value) if is(value, "8BITMIME") => Ok(true),
-        Some(value) if is(value, "7BIT") => Ok(false),
+        Some(value) if is(value, "BINARYMIME") => Ok((true, true)),
+        Some(value) if is(value, "8BITMIME") => Ok((true, false)),
+        Some(value) if is(value, "7BIT") => Ok((false, false)),
         _ => Err(ParameterError::Syntax),
     }
 }
@@ -172,7 +176,7 @@ mod tests {
             " SIZE=",
             " SIZE=-1",
             " SIZE=1 SIZE=1",
-            " BODY=BINARYMIME",
+            " BODY=BINARY",
             " BODY=7BIT BODY=7BIT",
             " SMTPUTF8=",
             " SMTPUTF8 SMTPUTF8",

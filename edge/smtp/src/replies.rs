@@ -115,6 +115,10 @@ replies! {
     BARE_LINE_END = 550 6 0 "Message refused: bare CR or bare LF in it; lines end with CR LF (RFC 5321 section 2.3.8)";
     /// A message with a NUL.
     NUL_OCTET = 550 6 0 "Message refused: NUL octet in it";
+    /// DATA for content that may be no lines (RFC 3030 section 3).
+    BDAT_ONLY = 503 5 1 "BODY=BINARYMIME takes BDAT";
+    /// Content with BINARYMIME that cannot be made lines (RFC 3463 section 3.7).
+    NOT_CONVERTIBLE = 554 6 3 "Message refused: its binary parts cannot be converted";
     /// RFC 5321 section 6.3.
     LOOP = 554 4 6 "Message refused: too many Received fields, it is in a loop";
     /// No recipient was accepted: RFC 5321 section 3.3 leaves the choice of 503 and 554, RFC 2033 section 4.2 asks for 503.

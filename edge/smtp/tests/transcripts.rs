@@ -248,6 +248,9 @@ impl Conversation {
         if transaction.eight_bit {
             text.push_str(" 8bit");
         }
+        if transaction.binary {
+            text.push_str(" binary");
+        }
         if transaction.require_tls {
             text.push_str(" requiretls");
         }

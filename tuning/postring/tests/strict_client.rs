@@ -115,7 +115,7 @@ fn read_submitted(text: &str) -> (Vec<String>, Vec<u8>) {
     loop {
         let (word, behind) = rest.split_once(' ').unwrap_or((rest, ""));
         let is_word = ["ret=", "envid=", "notify=", "orcpt="].iter().any(|key| word.starts_with(key))
-            || ["8bit", "requiretls", "utf8"].contains(&word);
+            || ["8bit", "binary", "requiretls", "utf8"].contains(&word);
         if let Some(address) = word.strip_prefix('<').and_then(|word| word.strip_suffix('>')) {
             recipients.push(address.to_owned());
         } else if !is_word {

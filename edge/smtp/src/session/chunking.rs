@@ -2,8 +2,8 @@
 //!
 //! Whatever is wrong with a BDAT, its octets follow and must not be read as commands: they are taken and thrown away, then comes the
 //! reply. Where their number cannot be read, or nobody would wait for them, the connection is closed: whoever is out of step takes
-//! content for commands. The content is received where that of DATA is, and nothing in it is moved. BINARYMIME is not offered
-//! (decision 0009), so what the octets may be is what DATA's may be.
+//! content for commands. The content is received where that of DATA is, and nothing in it is moved. Without BINARYMIME the octets may be
+//! what DATA's may be; with it they may be any.
 
 use super::table::{Allowed, Phase, allowed};
 use super::{Awaited, Reading, Session, Step};
@@ -138,7 +138,7 @@ impl<R> Session<R> {
             Reading::Chunk(chunk) if chunk.last => {
                 // What was received is the daemon's to submit; nothing is between chunks any more.
                 self.phase = Phase::Recipients;
-                let flaw = self.judge.flaw();
+                let flaw = self.judge.flaw().filter(|_| !self.transaction.binary);
                 self.complete(flaw, out);
             }
             Reading::Chunk(_) => replies::CHUNK_OK.write_to(out),

@@ -25,9 +25,16 @@ impl<R> Session<R> {
             out.extend_from_slice(self.config.hostname.as_bytes());
             return out.extend_from_slice(b"\r\n");
         }
-        for line in
-            [self.config.hostname.as_str(), "PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES"]
-        {
+        for line in [
+            self.config.hostname.as_str(),
+            "PIPELINING",
+            "8BITMIME",
+            "SMTPUTF8",
+            "CHUNKING",
+            "BINARYMIME",
+            "DSN",
+            "ENHANCEDSTATUSCODES",
+        ] {
             out.extend_from_slice(b"250-");
             out.extend_from_slice(line.as_bytes());
             out.extend_from_slice(b"\r\n");

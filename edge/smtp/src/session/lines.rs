@@ -124,6 +124,9 @@ impl<R> Session<R> {
             Verb::Mail => self.mail(argument, out),
             Verb::Rcpt => self.rcpt(argument, out),
             Verb::Data if !argument.is_empty() => self.error(&replies::NO_ARGUMENT, out),
+            //= RFC 3030 section 3
+            //# a BODY=BINARYMIME [...] message MUST use BDAT [...] sending of DATA [...] a 503 "Bad sequence of commands" reply
+            Verb::Data if self.transaction.binary => self.error(&replies::BDAT_ONLY, out),
             Verb::Data => self.data(now),
             Verb::Rset if !argument.is_empty() => self.error(&replies::NO_ARGUMENT, out),
             Verb::Rset => replies::RESET.write_to(out),

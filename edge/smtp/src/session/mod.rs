@@ -319,6 +319,7 @@ impl<R> Session<R> {
         self.transaction.recipients.clear();
         self.transaction.size_declared = None;
         self.transaction.eight_bit = false;
+        self.transaction.binary = false;
         self.transaction.smtputf8 = false;
         self.transaction.require_tls = false;
         self.transaction.prdr = false;

@@ -59,6 +59,7 @@ impl<R> Session<R> {
         self.transaction.reverse_path = address;
         self.transaction.size_declared = parameters.size;
         self.transaction.eight_bit = parameters.eight_bit;
+        self.transaction.binary = parameters.binary;
         self.transaction.smtputf8 = parameters.smtputf8;
         self.transaction.require_tls = parameters.require_tls;
         // In LMTP there is one for each recipient anyhow.

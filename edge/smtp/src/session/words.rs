@@ -202,8 +202,10 @@ pub struct Transaction {
     pub reverse_path: String,
     /// In the order of RCPT.
     pub recipients: Vec<TransactionRecipient>,
-    /// BODY=8BITMIME.
+    /// BODY=8BITMIME or BINARYMIME.
     pub eight_bit: bool,
+    /// BODY=BINARYMIME (RFC 3030): the content may be any octets; whoever stores lines converts it.
+    pub binary: bool,
     /// SMTPUTF8 (RFC 6531): addresses may have characters outside ASCII in their local parts; the domains here have A-labels.
     pub smtputf8: bool,
     /// REQUIRETLS (RFC 8689): it must not leave this host but within TLS, to a server that is who it should be.

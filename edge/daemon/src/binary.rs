@@ -1,0 +1,40 @@
+//! Content that came as BINARYMIME becomes lines, before anybody but its signatures has looked at it. On a thread that may take its time: a copy of the content
+//! and a few passes over it, for the few who send so.
+
+use crate::shard::Shard;
+use postring_mail::Reply;
+use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
+use postring_ring::Slot;
+use postring_smtp::replies;
+
+/// The slot with the content in lines, which may be another, and its octets. The slot is given back if it fails.
+///
+/// # Errors
+/// The reply.
+pub(crate) async fn to_lines(shard: &Shard, slot: Slot, content_bytes: usize) -> Result<(Slot, usize), Reply> {
+    let content = shard.arena().bytes(&slot).get(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + content_bytes).map(<[u8]>::to_vec);
+    let content = content.unwrap_or_default();
+    let converted = match glommio::executor().spawn_blocking(move || postring_mime::to_lines(&content)).await {
+        Ok(None) => return Ok((slot, content_bytes)),
+        Ok(Some(converted)) if converted.len() as u64 <= MESSAGE_BYTES_CEILING => converted,
+        Ok(Some(_)) => return fail(shard, slot, &replies::TOO_LARGE),
+        Err(_) => return fail(shard, slot, &replies::NOT_CONVERTIBLE),
+    };
+    let end = SLOT_HEAD_BYTES + converted.len();
+    let slot = if shard.arena().capacity(&slot) >= end {
+        slot
+    } else {
+        shard.release(slot);
+        let larger = shard.arena().acquire(end);
+        larger.ok_or_else(|| replies::NO_SLOT.clone())?
+    };
+    if let Some(place) = shard.arena().bytes_mut(&slot).get_mut(SLOT_HEAD_BYTES..end) {
+        place.copy_from_slice(&converted);
+    }
+    Ok((slot, converted.len()))
+}
+
+fn fail(shard: &Shard, slot: Slot, reply: &Reply) -> Result<(Slot, usize), Reply> {
+    shard.release(slot);
+    Err(reply.clone())
+}
