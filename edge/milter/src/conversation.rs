@@ -351,9 +351,10 @@ impl Conversation {
     /// otherwise the connection has to be closed.
     ///
     /// libmilter takes QUIT_NC only where the end of a message was answered with "go on": everywhere else it ignores it, and the CONNECT behind it.
-    /// Before version 6 a connection was for one client.
+    /// Before version 6 a connection was for one client. One that does not want to be told CONNECT does not notice that another has begun
+    /// (found with pymilter, which makes what it works with at the negotiation then).
     pub fn close(&self, out: &mut Vec<u8>) -> Option<Options> {
-        if self.is_whole && self.options.version == VERSION {
+        if self.is_whole && self.options.version == VERSION && !self.options.has(bits::NO_CONNECT) {
             packet::write(out, command::QUIT_NEW_CONNECTION, &[]);
             return Some(self.options);
         }

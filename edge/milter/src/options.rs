@@ -75,7 +75,10 @@ impl Options {
     }
 
     /// Reads the milter's side of the negotiation.
-    pub(crate) fn parse(data: &[u8]) -> Result<Self, Problem> {
+    ///
+    /// # Errors
+    /// It is of a version, or wants the protocol in a way, that is not offered.
+    pub fn parse(data: &[u8]) -> Result<Self, Problem> {
         let number = |at: usize| data.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
         let bad = Problem::BadData(command::NEGOTIATE);
         // The second number says which actions it wants. Some name all they know whatever is offered (rspamd), as Postfix lets them: what was not

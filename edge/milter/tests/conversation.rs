@@ -63,14 +63,7 @@ fn shown(bytes: &[u8]) -> String {
 
 /// Options a milter has agreed to, as a negotiation gives them.
 fn options(steps: &str) -> Options {
-    let mut conversation = Conversation::new();
-    assert_eq!(conversation.poll_next(&ENVELOPE, b"", &mut Vec::new()), Next::Answer);
-    let data = [6, 1, u32::from_str_radix(steps, 16).unwrap()].map(u32::to_be_bytes).concat();
-    conversation.handle_packet(Packet { command: b'O', data: &data }).unwrap();
-    while conversation.poll_next(&ENVELOPE, b"", &mut Vec::new()) == Next::Answer {
-        conversation.handle_packet(Packet { command: b'c', data: b"" }).unwrap();
-    }
-    conversation.close(&mut Vec::new()).unwrap()
+    Options::parse(&[6, 1, u32::from_str_radix(steps, 16).unwrap()].map(u32::to_be_bytes).concat()).unwrap()
 }
 
 fn packets(mut bytes: &[u8]) -> Vec<Vec<u8>> {
