@@ -76,7 +76,9 @@ impl Response {
             // Behind the address of `2` and `e` there may be parameters of ESMTP: a new recipient gets the sender's, which are none.
             b'+' | b'2' => {
                 let (address, _) = string(packet.data).ok_or_else(bad)?;
-                Self::Recipient(RecipientChange::Add(address_of(address).filter(|address| !address.is_empty()).ok_or_else(bad)?))
+                Self::Recipient(RecipientChange::Add(
+                    address_of(address).filter(|address| address.contains('@')).ok_or_else(bad)?,
+                ))
             }
             b'-' => {
                 let (address, _) = string(packet.data).ok_or_else(bad)?;
@@ -84,7 +86,8 @@ impl Response {
             }
             b'e' => {
                 let (address, _) = string(packet.data).ok_or_else(bad)?;
-                Self::ReversePath(address_of(address).ok_or_else(bad)?)
+                let is_path = |address: &String| address.is_empty() || address.contains('@');
+                Self::ReversePath(address_of(address).filter(is_path).ok_or_else(bad)?)
             }
             b'b' => Self::Body(packet.data.to_vec()),
             other => return Err(Problem::Unexpected(other)),
@@ -92,14 +95,17 @@ impl Response {
     }
 }
 
-/// An address, with angle brackets or without, as the session knows it: with A-labels in its domain.
+/// An address, with angle brackets or without, as the session knows it: with A-labels in its domain; the postmaster may be without one.
 fn address_of(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let text = text.strip_prefix('<').map_or(Some(text), |inner| inner.strip_suffix('>'))?;
     if text.is_empty() {
         return Some(String::new());
     }
-    let mailbox = parse_mailbox(text, Characters::Utf8).ok().filter(|mailbox| !mailbox.domain.is_empty())?;
+    let mailbox = parse_mailbox(text, Characters::Utf8).ok()?;
+    if mailbox.domain.is_empty() {
+        return Some(mailbox.local_part.to_owned());
+    }
     Some(format!("{}@{}", mailbox.local_part, mailbox.ascii_domain()))
 }
 
@@ -147,6 +153,11 @@ mod tests {
         let delete = RecipientChange::Delete("a@b.example".to_owned());
         assert_eq!(parsed(b'-', b"<a@b.example>\0"), Ok(Response::Recipient(delete)));
         assert_eq!(parsed(b'e', b"<a@b.example>\0SIZE=1\0"), Ok(Response::ReversePath("a@b.example".to_owned())));
+        let delete = RecipientChange::Delete("postmaster".to_owned());
+        assert_eq!(parsed(b'-', b"<postmaster>\0"), Ok(Response::Recipient(delete)));
+        for command in [b'+', b'2', b'e'] {
+            assert_eq!(parsed(command, b"<postmaster>\0"), Err(Problem::BadData(command)));
+        }
         assert_eq!(parsed(b'e', b"<>\0"), Ok(Response::ReversePath(String::new())));
         assert_eq!(parsed(b'b', b"a\0b"), Ok(Response::Body(b"a\0b".to_vec())));
         assert_eq!(parsed(b'i', b"\0\0\0\x01X-A\0b\0"), Ok(Response::Edit(Edit::insert(1, b"X-A", b"b", false).unwrap())));

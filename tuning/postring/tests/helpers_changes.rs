@@ -170,3 +170,25 @@ fn milters_change_envelope_and_body() {
     system.down();
     assert_eq!((system.inbox("alice").len(), system.inbox("bob").len()), (5, 2));
 }
+
+/// What a milter adds may leave this host if the message is from a network of our own.
+#[test]
+fn what_is_added_to_mail_of_ours_may_leave() {
+    let mut system = System::init();
+    system.append_config(&format!(
+        "\n[dns]\nforwarders = []\n\n[[policy.milter]]\naddress = \"{}\"\non_failure = \"defer\"\n",
+        milter()
+    ));
+    system.append_config(common::RULES_DRY);
+    system.up();
+    let mut smtp = system.smtp();
+    smtp.say("EHLO client.example").unwrap();
+    let replies = send(&mut smtp, "relay@far.example>", &["alice"], "relayed", 1);
+    assert!(replies[0].starts_with("250"), "{replies:?}");
+    delivered(&system, "alice", "relayed");
+    system.wait("the queue", || system.run(&["queue", "list", "--json"]).contains("x@other.example"));
+    // What cannot be done is the failure of the milter.
+    let replies = send(&mut smtp, "nobody@far.example>", &["alice"], "nobody", 1);
+    assert!(replies[0].starts_with("451 4.7.1"), "{replies:?}");
+    assert_eq!(failed(&system), 1);
+}

@@ -13,7 +13,7 @@ use postring_milter::edits::{self, header_end};
 use postring_milter::{Edit, Envelope, Judgement, Verdict, for_all};
 use postring_policy::helpers::{DelegateAt, Service};
 use postring_ring::Slot;
-use postring_smtp::{Protocol, Session};
+use postring_smtp::{Protocol, Session, replies};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -198,24 +198,20 @@ fn obey(
         return Ok(());
     }
     let changes = judgement.changes;
-    // All or nothing: a body without its header, or the other way round, is not what it wants.
+    // All or nothing: one recipient less without the one more, or a body without the other sender, is not what it wants.
     let envelope = match taken.envelope.with(shard, session, &changes) {
         _ if judgement.lost_changes => Err("it wants more changes of recipients, or a longer body, than a message may get"),
         envelope => envelope,
     };
-    let end = envelope.and_then(|envelope| {
-        let end = match &changes.body {
-            Some(body) => replace_body(shard, slot, taken.range.clone(), body).ok_or("there is no room for the body it wants")?,
-            None => taken.range.end,
-        };
-        Ok((envelope, end))
-    });
-    let (envelope, end) = match end {
-        Ok(changed) => changed,
+    let envelope = match envelope {
+        Ok(envelope) => envelope,
         Err(why) => return desk.cannot(shard, why).map_or(Ok(()), Err),
     };
+    if let Some(body) = &changes.body {
+        // Not as if it had not been asked: whoever fills the slots would get mail past it.
+        taken.range.end = replace_body(shard, slot, taken.range.clone(), body).ok_or_else(|| replies::NO_SLOT.clone())?;
+    }
     taken.envelope = envelope;
-    taken.range.end = end;
     taken.junk |= judgement.quarantined;
     if judgement.lost_edits {
         desk.warn_once("it wants more changes than a message may get; none is made");
