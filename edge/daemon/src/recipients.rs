@@ -55,38 +55,63 @@ pub(crate) fn judge(
         // Whoever was refused by mistake can say so to the postmaster.
         if matches!(disposition, Disposition::Refuse(_)) && is_postmaster(address) { Disposition::Junk } else { disposition }
     };
-    let each: SmallVec<[(usize, SmallVec<[Disposition; 1]>); 4]> = recipients()
-        .map(|(place, recipient)| (place, recipient.targets.iter().map(|target| one(target, &recipient.address)).collect()))
+    let each: SmallVec<[One; 4]> = recipients()
+        .map(|(place, recipient)| One {
+            place,
+            targets: recipient.targets.iter().map(|target| one(target, &recipient.address)).collect(),
+            leaves: recipient.targets.iter().map(|target| matches!(target, Target::Remote(_))).collect(),
+        })
         .collect();
-    let refusal = |targets: &SmallVec<[Disposition; 1]>| {
-        targets.iter().all(|one| matches!(one, Disposition::Refuse(_))).then(|| targets.first().cloned()).flatten()
-    };
-    if let Some(all) =
-        each.iter().map(|(_, targets)| refusal(targets)).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().next())
-    {
+    // Of one that a milter has added the client does not hear.
+    let is_told = |one: &One| session.answers_each() && one.place < session.transaction().recipients.len();
+    let leaving = || each.iter().find(|one| !is_told(one) && one.refuses_elsewhere()).and_then(One::refusal);
+    let all = each.iter().map(One::refusal).collect::<Option<Vec<_>>>();
+    if let Some(all) = all.and_then(|all| all.into_iter().next()).or_else(leaving) {
         return for_all(all);
     }
     let (mut fates, mut refused) = (Vec::new(), Vec::new());
-    for (at, targets) in &each {
-        let refusal = refusal(targets).filter(|_| session.answers_each());
-        fates.extend(targets.iter().map(|one| match one {
-            Disposition::Refuse(_) if refusal.is_some() => Fate::Refused,
+    for recipient in &each {
+        let refusal = recipient.refusal().filter(|_| is_told(recipient));
+        fates.extend(recipient.targets.iter().map(|one| match one {
+            _ if refusal.is_some() => Fate::Refused,
             // Whoever has sent it hears one reply, that it was taken; it is not lost, and nothing is sent back.
             Disposition::Refuse(_) | Disposition::Junk => Fate::Junk,
             Disposition::Accept | Disposition::Mark => Fate::Delivered,
         }));
         if let Some(Disposition::Refuse(reply)) = refusal {
-            refused.push((*at, reply));
+            refused.push((recipient.place, reply));
         }
     }
     let all_junk = fates.iter().all(|fate| *fate != Fate::Delivered);
-    let any_marked = each.iter().flat_map(|(_, targets)| targets).any(|one| *one != Disposition::Accept);
+    let any_marked = each.iter().flat_map(|one| &one.targets).any(|one| *one != Disposition::Accept);
     let disposition = match (all_junk, any_marked) {
         (true, _) => Disposition::Junk,
         (false, true) => Disposition::Mark,
         (false, false) => Disposition::Accept,
     };
     Judged { disposition, fates, refused }
+}
+
+/// A recipient with what becomes of each of its targets.
+struct One {
+    place: usize,
+    targets: SmallVec<[Disposition; 1]>,
+    /// Which of them are elsewhere.
+    leaves: SmallVec<[bool; 1]>,
+}
+
+impl One {
+    /// Its refusal: if all its targets refuse, or one elsewhere does. What leaves this host cannot be put into Junk: the next server would refuse it,
+    /// and we would report that to whoever the sender was forged to be.
+    fn refusal(&self) -> Option<Disposition> {
+        let refuses = |one: &&Disposition| matches!(one, Disposition::Refuse(_));
+        let all = self.targets.iter().all(|one| refuses(&one));
+        self.targets.iter().find(refuses).filter(|_| all || self.refuses_elsewhere()).cloned()
+    }
+
+    fn refuses_elsewhere(&self) -> bool {
+        self.targets.iter().zip(&self.leaves).any(|(one, leaves)| *leaves && matches!(one, Disposition::Refuse(_)))
+    }
 }
 
 /// The scores of an account here.

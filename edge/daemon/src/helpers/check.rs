@@ -187,12 +187,12 @@ fn obey(
         return desk.refusal(shard, reply, id).map_or(Ok(()), Err);
     }
     for (number, reply) in judgement.refused {
-        // One that was added by another milter, the client does not hear of: it is as if it had been taken away again.
-        if let Some(place) = places.get(number)
-            && let Some(reply) = desk.refusal(shard, reply, id)
-        {
-            taken.envelope.refuse(*place, reply);
+        let (Some(place), Some(reply)) = (places.get(number), desk.refusal(shard, reply, id)) else { continue };
+        // Of one that another milter has added the client does not hear; it may be there instead of others.
+        if *place >= transaction.recipients.len() {
+            return Err(reply);
         }
+        taken.envelope.refuse(*place, reply);
     }
     if desk.is_dry() {
         return Ok(());
