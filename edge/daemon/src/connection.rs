@@ -499,11 +499,11 @@ impl Connection {
         self.lookups = None;
         let (now, stats) = (self.shard.now(), self.shard.stats());
         match result {
-            Ok(Stored { receipt, id, refused }) => {
+            Ok(Stored { receipt, id, refused, envelope }) => {
                 stats.add(Counter::MessagesAccepted, 1);
                 self.log_accepted(id, &refused);
                 if let Some(wanted) = wanted {
-                    delivered::report(&self.shard, wanted.without(&refused));
+                    delivered::report(&self.shard, wanted.without(&refused, &envelope));
                 }
                 self.session.handle_receipt(receipt, id, &refused, now, &mut self.out);
             }

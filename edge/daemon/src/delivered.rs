@@ -5,6 +5,7 @@
 //!
 //! Cost: nothing for a message nobody wants to hear of but a look at its recipients; else a copy of its header.
 
+use crate::helpers::EnvelopeChanges;
 use crate::own_mail::{self, OwnMail};
 use crate::shard::Shard;
 use postring_auth::spf::{Spf, SpfResult};
@@ -69,9 +70,9 @@ pub(crate) fn wanted(
 }
 
 impl Wanted {
-    /// Without those who have refused the message.
-    pub(crate) fn without(mut self, refused: &[(usize, Reply)]) -> Self {
-        self.recipients.retain(|(at, ..)| !refused.iter().any(|(place, _)| place == at));
+    /// Without those who have refused the message, and those whom a milter has taken away.
+    pub(crate) fn without(mut self, refused: &[(usize, Reply)], envelope: &EnvelopeChanges) -> Self {
+        self.recipients.retain(|(at, ..)| !envelope.is_gone(*at) && !refused.iter().any(|(place, _)| place == at));
         self
     }
 }

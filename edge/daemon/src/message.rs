@@ -2,7 +2,7 @@
 
 use crate::content::Signatures;
 use crate::dmarc;
-use crate::helpers::HelperCheck;
+use crate::helpers::{EnvelopeChanges, HelperCheck};
 use crate::history::{History, Learned};
 use crate::questions::is_postmaster;
 use crate::recipients::{self, Judged};
@@ -53,6 +53,8 @@ pub(crate) struct Stored {
     pub(crate) id: MessageId,
     /// Recipients that do not get it, by their place, with what the client is told.
     pub(crate) refused: Vec<(usize, Reply)>,
+    /// Who gets it, and from whom it is.
+    pub(crate) envelope: EnvelopeChanges,
 }
 
 /// Judges and stores the message in the slot, or gives the reply that refuses it. The slot is taken care of.
@@ -60,7 +62,7 @@ pub(crate) async fn submit(
     shard: &Rc<Shard>,
     session: &Session<Receipt>,
     checks: Checks<'_>,
-    taken: Slot,
+    mut taken: Slot,
     body_bytes: usize,
 ) -> Result<Stored, Reply> {
     let now = shard.now();
@@ -72,25 +74,29 @@ pub(crate) async fn submit(
         Some(reply) => Err(reply),
         None => {
             let begin = SLOT_HEAD_BYTES + take_out_forged(shard, session, &taken, body_bytes);
-            checks.helpers.message(shard, session, checks.reverse_name, id, &taken, begin..end).await
+            checks.helpers.message(shard, session, checks.reverse_name, id, &mut taken, begin..end).await
         }
     };
     let prepared = asked.and_then(|asked| {
-        let prepared = prepare(shard, session, checks, &taken, asked.begin..end, (id, now))?;
-        Ok((prepared, asked.junk))
+        let prepared = prepare(shard, (session, &asked.envelope), checks, &taken, asked.range.clone(), (id, now))?;
+        Ok((prepared, asked))
     });
-    let ((message_offset, head_length), junk) = match prepared {
+    let ((message_offset, head_length), asked) = match prepared {
         Ok(prepared) => prepared,
         Err(reply) => {
             shard.release(taken);
             return Err(reply);
         }
     };
-    let length = end.saturating_sub(message_offset);
+    let length = asked.range.end.saturating_sub(message_offset);
     let job = shard.jobs().begin(taken, id, message_offset, length, head_length);
-    let result = judge_and_store(shard, session, checks, (job, id), (message_offset, junk), body_bytes).await;
+    let lies = message_offset..asked.range.end;
+    let result = judge_and_store(shard, (session, &asked.envelope), checks, (job, id), (lies, asked.junk)).await;
     shard.end(job);
-    result.map(|(receipt, refused)| Stored { receipt, id, refused })
+    result.map(|(receipt, mut refused)| {
+        refused.extend_from_slice(asked.envelope.refused());
+        Stored { receipt, id, refused, envelope: asked.envelope }
+    })
 }
 
 /// Why we do not take the message, whatever others say of it.
@@ -119,7 +125,7 @@ fn take_out_forged(shard: &Shard, session: &Session<Receipt>, taken: &Slot, body
 /// Writes envelope and trace fields; where the message begins, and the envelope's length.
 fn prepare(
     shard: &Shard,
-    session: &Session<Receipt>,
+    (session, envelope): (&Session<Receipt>, &EnvelopeChanges),
     checks: Checks<'_>,
     taken: &Slot,
     range: Range<usize>,
@@ -127,7 +133,10 @@ fn prepare(
 ) -> Result<(usize, usize), Reply> {
     let mut arena = shard.arena();
     let memory = arena.bytes_mut(taken);
-    let facts = header::look(memory.get(range.clone()).unwrap_or_default());
+    let message = memory.get(range.clone()).unwrap_or_default();
+    let facts = header::look(message);
+    // A milter may have put another body in the place of the sender's.
+    let eight_bit = session.transaction().eight_bit || envelope.has_new_body() && !message.is_ascii();
     if facts.received >= RECEIVED_FIELDS_MAX {
         return Err(replies::LOOP.clone());
     }
@@ -173,7 +182,7 @@ fn prepare(
     let message_offset = slot::prepend(memory, range.start, &fields).ok_or_else(|| replies::LOOKUP_FAILED.clone())?;
 
     let mut flags = 0;
-    flags |= if transaction.eight_bit { EnvelopeFlags::EIGHT_BIT } else { 0 };
+    flags |= if eight_bit { EnvelopeFlags::EIGHT_BIT } else { 0 };
     flags |= if transaction.smtputf8 { EnvelopeFlags::SMTPUTF8 } else { 0 };
     flags |= if session.tls().is_some() { EnvelopeFlags::TLS } else { 0 };
     flags |= if session.account().is_some() { EnvelopeFlags::AUTHENTICATED } else { 0 };
@@ -188,7 +197,7 @@ fn prepare(
         id,
         received_us: now.unix_us,
         flags: EnvelopeFlags(flags),
-        reverse_path: &transaction.reverse_path,
+        reverse_path: envelope.reverse_path(transaction),
         client: &client,
         helo: session.helo(),
         account: session.account().map_or("", |account| account.address.as_str()),
@@ -196,7 +205,7 @@ fn prepare(
     };
     let full = |_| replies::TOO_MANY_RECIPIENTS.clone();
     let mut writer = EnvelopeWriter::begin(memory, &origin).map_err(full)?;
-    for recipient in &transaction.recipients {
+    for (_, recipient) in envelope.recipients(transaction) {
         for target in &recipient.targets {
             let (account, shard, forward_path) = match target {
                 Target::Account { id, shard } => (*id, *shard, recipient.address.as_str()),
@@ -291,13 +300,13 @@ fn symbols<'a>(policy: &PolicyConfig, checks: Checks<'a>) -> SmallVec<[Symbol<'a
 
 async fn judge_and_store(
     shard: &Rc<Shard>,
-    session: &Session<Receipt>,
+    (session, envelope): (&Session<Receipt>, &EnvelopeChanges),
     checks: Checks<'_>,
     (job, id): (JobId, MessageId),
-    (mut message_offset, junk): (usize, bool),
-    body_bytes: usize,
+    (lies, junk): (Range<usize>, bool),
 ) -> Result<(Receipt, Vec<(usize, Reply)>), Reply> {
     let config = shard.config();
+    let mut message_offset = lies.start;
     let nothing = Reputation::default();
     let mut sender = symbols(&config.policy, checks);
     let of_client: f64 = rule_symbols(&config.policy, checks.rules).into_iter().map(points).sum::<f64>()
@@ -314,7 +323,8 @@ async fn judge_and_store(
         let bytes = if scans { scan(shard, job).await } else { VerdictWriter::default().finish().to_vec() };
         let verdict = VerdictView::parse(&bytes).ok();
         let mut disposition;
-        Judged { disposition, fates, refused } = recipients::judge(shard, session, &config.policy, verdict.as_ref(), &findings);
+        Judged { disposition, fates, refused } =
+            recipients::judge(shard, (session, envelope), &config.policy, verdict.as_ref(), &findings);
         if let (Some(history), Some(verdict)) = (&history, verdict.as_ref().filter(|verdict| verdict.outcome != Outcome::Failed))
         {
             // Malware is bad, whatever its points.
@@ -350,12 +360,12 @@ async fn judge_and_store(
     }
     // What leaves this host has no Return-Path yet; what is delivered here begins with it.
     let mut return_path = Vec::with_capacity(320);
-    trace::return_path(&session.transaction().reverse_path, &mut return_path);
+    trace::return_path(envelope.reverse_path(session.transaction()), &mut return_path);
     let local_offset = shard.prepend(job, message_offset, &return_path).unwrap_or(message_offset);
-    let length_from = |offset: usize| (SLOT_HEAD_BYTES + body_bytes).saturating_sub(offset);
+    let length_from = |offset: usize| lies.end.saturating_sub(offset);
 
     let mut to: Vec<(Endpoint, Kind, usize, usize)> = Vec::with_capacity(2);
-    let targets = session.transaction().recipients.iter().flat_map(|recipient| &recipient.targets);
+    let targets = envelope.recipients(session.transaction()).flat_map(|(_, recipient)| &recipient.targets);
     for (_, target) in targets.enumerate().filter(|(at, _)| fates.get(*at) != Some(&Fate::Refused)) {
         let one = match target {
             Target::Account { shard, .. } => {

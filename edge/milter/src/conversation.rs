@@ -18,104 +18,19 @@
 //! ```
 //! The message is lent at every call, so that nobody has to keep it still while we wait. Cost: each octet of the message is copied once, by the chunk.
 
-use crate::edits::{EDIT_BYTES_MAX, EDITS_MAX, Edit, field_end, header_end, name_and_value};
+use crate::changes::{Changes, Collector};
+use crate::edits::{field_end, header_end, name_and_value};
 use crate::envelope::Envelope;
+use crate::options::{ACTIONS, Options, VERSION, bits};
 use crate::packet::{self, CHUNK_BYTES, Packet, command};
 use crate::problem::Problem;
 use crate::response::Response;
 use postring_mail::Reply;
 
-/// The version we speak.
-const VERSION: u32 = 6;
-/// What a milter may ask of us (SMFIF): add fields, change fields, put a message aside.
-const ACTIONS: u32 = 0x01 | 0x10 | 0x20;
 /// Octets of commands without an answer before they are sent.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Octets of a field's value that are shown.
 const VALUE_BYTES_MAX: usize = 60_000;
-
-/// Bits of SMFIP: which steps it does without, which it does not answer.
-mod bits {
-    pub(super) const NO_CONNECT: u32 = 0x01;
-    pub(super) const NO_HELO: u32 = 0x02;
-    pub(super) const NO_MAIL: u32 = 0x04;
-    pub(super) const NO_RECIPIENT: u32 = 0x08;
-    pub(super) const NO_BODY: u32 = 0x10;
-    pub(super) const NO_HEADER: u32 = 0x20;
-    pub(super) const NO_HEADER_END: u32 = 0x40;
-    pub(super) const NO_REPLY_HEADER: u32 = 0x80;
-    pub(super) const NO_UNKNOWN: u32 = 0x100;
-    pub(super) const NO_DATA: u32 = 0x200;
-    pub(super) const SKIP: u32 = 0x400;
-    pub(super) const NO_REPLY_CONNECT: u32 = 0x1000;
-    pub(super) const NO_REPLY_HELO: u32 = 0x2000;
-    pub(super) const NO_REPLY_MAIL: u32 = 0x4000;
-    pub(super) const NO_REPLY_RECIPIENT: u32 = 0x8000;
-    pub(super) const NO_REPLY_DATA: u32 = 0x1_0000;
-    pub(super) const NO_REPLY_UNKNOWN: u32 = 0x2_0000;
-    pub(super) const NO_REPLY_HEADER_END: u32 = 0x4_0000;
-    pub(super) const NO_REPLY_BODY: u32 = 0x8_0000;
-    pub(super) const LEADING_SPACE: u32 = 0x10_0000;
-    /// It would hear of recipients we have refused; it does not, which is no harm.
-    pub(super) const REFUSED_RECIPIENTS: u32 = 0x800;
-    /// The library's own.
-    pub(super) const INTERNAL: u32 = 0x7000_0000;
-    /// All but the recipients we have refused.
-    pub(super) const OFFERED: u32 = 0x1f_f7ff;
-}
-const _: () = assert!(
-    bits::OFFERED
-        == bits::NO_CONNECT
-            | bits::NO_HELO
-            | bits::NO_MAIL
-            | bits::NO_RECIPIENT
-            | bits::NO_BODY
-            | bits::NO_HEADER
-            | bits::NO_HEADER_END
-            | bits::NO_REPLY_HEADER
-            | bits::NO_UNKNOWN
-            | bits::NO_DATA
-            | bits::SKIP
-            | bits::NO_REPLY_CONNECT
-            | bits::NO_REPLY_HELO
-            | bits::NO_REPLY_MAIL
-            | bits::NO_REPLY_RECIPIENT
-            | bits::NO_REPLY_DATA
-            | bits::NO_REPLY_UNKNOWN
-            | bits::NO_REPLY_HEADER_END
-            | bits::NO_REPLY_BODY
-            | bits::LEADING_SPACE
-);
-
-/// What was agreed with a milter; holds as long as its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    version: u32,
-    steps: u32,
-}
-
-impl Options {
-    fn has(self, bit: u32) -> bool {
-        self.steps & bit != 0
-    }
-
-    /// Reads the milter's side of the negotiation.
-    fn parse(data: &[u8]) -> Result<Self, Problem> {
-        let number = |at: usize| data.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
-        let bad = Problem::BadData(command::NEGOTIATE);
-        // The second number says which actions it wants. Some name all they know whatever is offered (rspamd), as Postfix lets them: what was not
-        // offered is a problem when it is done. Behind the three numbers it may name the macros it wants; it gets all there are.
-        let (version, steps) = (number(0).ok_or(bad.clone())?, number(8).ok_or(bad)?);
-        if !(2..=VERSION).contains(&version) {
-            return Err(Problem::Version(version));
-        }
-        let unknown = steps & !bits::OFFERED & !bits::REFUSED_RECIPIENTS & !bits::INTERNAL;
-        if unknown != 0 {
-            return Err(Problem::Steps(unknown));
-        }
-        Ok(Self { version, steps })
-    }
-}
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,10 +57,14 @@ pub enum Verdict {
 pub struct Judgement {
     /// Whether it is taken.
     pub verdict: Verdict,
-    /// What is to be changed of the header; nothing of a message that is refused.
-    pub edits: Vec<Edit>,
-    /// It wanted more changes than a message may get, and none of them is there.
+    /// Recipients it refuses, by their number, where each has a reply of its own and another is left.
+    pub refused: Vec<(usize, Reply)>,
+    /// What is to be changed; nothing of a message that is refused.
+    pub changes: Changes,
+    /// It wanted more changes of the header than a message may get, and none of them is there.
     pub lost_edits: bool,
+    /// It wanted more other changes than a message may get, and none at all is there.
+    pub lost_changes: bool,
     /// It is to be put aside.
     pub quarantined: bool,
 }
@@ -184,10 +103,11 @@ pub struct Conversation {
     is_whole: bool,
     /// Where the fields end, and where the content begins.
     header: (usize, usize),
-    edits: Vec<Edit>,
-    edit_bytes: usize,
-    /// It wanted more edits than a message may get: none is made.
-    lost_edits: bool,
+    changes: Collector,
+    /// Recipients it has refused.
+    refused: Vec<(usize, Reply)>,
+    /// They may be: each has a reply of its own.
+    answers_each: bool,
     /// Packets without an answer.
     progress: u32,
     quarantined: bool,
@@ -215,9 +135,9 @@ impl Conversation {
             in_message: false,
             is_whole: false,
             header: (0, 0),
-            edits: Vec::new(),
-            edit_bytes: 0,
-            lost_edits: false,
+            changes: Collector::default(),
+            refused: Vec::new(),
+            answers_each: false,
             progress: 0,
             quarantined: false,
             verdict: Verdict::Accept,
@@ -249,6 +169,7 @@ impl Conversation {
         };
         let told = self.step;
         self.in_message |= told == Step::Mail;
+        self.answers_each = envelope.answers_each;
         let has = |bit: u32| self.options.has(bit);
         // Which step follows, and with which bits this one is not told, or not answered.
         let (next, untold, unanswered) = match told {
@@ -278,6 +199,10 @@ impl Conversation {
             Step::Recipient(number) => {
                 let is_told = !has(NO_RECIPIENT) && envelope.recipient(number, out);
                 (if is_told { Step::Recipient(number + 1) } else { Step::Data }, !is_told, has(NO_REPLY_RECIPIENT))
+            }
+            Step::Data if !self.refused.is_empty() && self.refused.len() >= envelope.recipients.len() => {
+                self.refuse(for_all(&self.refused));
+                (Step::End, true, true)
             }
             Step::Data => {
                 self.header = header_end(message);
@@ -320,6 +245,7 @@ impl Conversation {
                 envelope.later(command::BODY_END, out);
                 packet::write(out, command::BODY_END, &[]);
                 self.in_message = false;
+                self.changes.begin(message.len());
                 (Step::End, false, false)
             }
             Step::End => (Step::End, true, true),
@@ -354,12 +280,13 @@ impl Conversation {
         match Response::parse(packet, self.options.has(bits::LEADING_SPACE))? {
             // The answer is still to come.
             Response::Progress => return self.count_progress(),
-            Response::Edit(edit) if awaited == Step::BodyEnd => return self.take_edit(edit),
-            Response::Quarantine if awaited == Step::BodyEnd => {
-                self.quarantined = true;
-                return self.count_progress();
+            change @ (Response::Edit(_)
+            | Response::Recipient(_)
+            | Response::ReversePath(_)
+            | Response::Body(_)
+            | Response::Quarantine) => {
+                return if awaited == Step::BodyEnd { self.take(change) } else { Err(Problem::Unexpected(packet.command)) };
             }
-            Response::Edit(_) | Response::Quarantine => return Err(Problem::Unexpected(packet.command)),
             Response::Continue => self.is_whole = awaited == Step::BodyEnd,
             Response::Skip => match self.step {
                 Step::Header(_) => self.step = Step::HeaderEnd,
@@ -368,32 +295,50 @@ impl Conversation {
                 _ => {}
             },
             Response::Accept => self.step = Step::End,
-            Response::Reject => self.refuse(Reply::fixed(550, 7, 1, "Message refused by a filter")),
-            Response::TempFail => self.refuse(Reply::fixed(451, 7, 1, "A filter cannot take the message now, try again later")),
+            Response::Reject => self.refuse_at(awaited, Reply::fixed(550, 7, 1, "Message refused by a filter")),
+            Response::TempFail => {
+                self.refuse_at(awaited, Reply::fixed(451, 7, 1, "A filter cannot take the message now, try again later"));
+            }
             // The sender is told: a message that vanishes is nobody's to find.
             Response::Discard => self.refuse(Reply::fixed(550, 7, 1, "Message refused by a filter, which does not want it")),
-            Response::Refuse(reply) => self.refuse(reply),
+            Response::Refuse(reply) => self.refuse_at(awaited, reply),
         }
         self.awaited = None;
         Ok(())
     }
 
+    /// Refuses a recipient if it was asked about one and that can be told; else the message.
+    fn refuse_at(&mut self, awaited: Step, reply: Reply) {
+        match awaited {
+            Step::Recipient(number) if self.answers_each => self.refused.push((number, reply)),
+            _ => self.refuse(reply),
+        }
+    }
+
     fn refuse(&mut self, reply: Reply) {
         self.step = Step::End;
         self.verdict = Verdict::Refuse(reply);
-        self.edits.clear();
+        self.refused.clear();
+        self.changes.clear();
         self.quarantined = false;
     }
 
-    fn take_edit(&mut self, edit: Edit) -> Result<(), Problem> {
-        self.edit_bytes += edit.bytes();
-        if self.edits.len() >= EDITS_MAX || self.edit_bytes > EDIT_BYTES_MAX {
-            // A sender can make it want more, with a field for each; what it says in the end counts all the same.
-            self.lost_edits = true;
-            return self.count_progress();
-        }
-        self.edits.push(edit);
-        Ok(())
+    /// Takes down a change. What is none, or one too many, counts as progress: there may be any number by the protocol.
+    fn take(&mut self, change: Response) -> Result<(), Problem> {
+        let is_taken = match change {
+            Response::Edit(edit) => self.changes.edit(edit),
+            Response::Recipient(change) => self.changes.recipient(change),
+            Response::Body(piece) => self.changes.body(&piece),
+            Response::ReversePath(address) => {
+                self.changes.reverse_path(address);
+                false
+            }
+            _ => {
+                self.quarantined = true;
+                false
+            }
+        };
+        if is_taken { Ok(()) } else { self.count_progress() }
     }
 
     /// Packets that are no answer, and of which there may be any number by the protocol.
@@ -406,9 +351,10 @@ impl Conversation {
     /// otherwise the connection has to be closed.
     ///
     /// libmilter takes QUIT_NC only where the end of a message was answered with "go on": everywhere else it ignores it, and the CONNECT behind it.
-    /// Before version 6 a connection was for one client.
+    /// Before version 6 a connection was for one client. One that does not want to be told CONNECT does not notice that another has begun
+    /// (found with pymilter, which makes what it works with at the negotiation then).
     pub fn close(&self, out: &mut Vec<u8>) -> Option<Options> {
-        if self.is_whole && self.options.version == VERSION {
+        if self.is_whole && self.options.version == VERSION && !self.options.has(bits::NO_CONNECT) {
             packet::write(out, command::QUIT_NEW_CONNECTION, &[]);
             return Some(self.options);
         }
@@ -422,9 +368,23 @@ impl Conversation {
     /// What has come of it, once it has ended.
     #[must_use]
     pub fn judgement(self) -> Judgement {
-        let edits = if self.lost_edits { Vec::new() } else { self.edits };
-        Judgement { verdict: self.verdict, edits, lost_edits: self.lost_edits, quarantined: self.quarantined }
+        let (changes, lost_edits, lost_changes) = self.changes.end();
+        Judgement {
+            verdict: self.verdict,
+            refused: self.refused,
+            changes,
+            lost_edits,
+            lost_changes,
+            quarantined: self.quarantined,
+        }
     }
+}
+
+/// The reply to all whose recipients were refused one by one: to be tried again if that would help one of them.
+#[must_use]
+pub fn for_all(refused: &[(usize, Reply)]) -> Reply {
+    let one = refused.iter().find(|(_, reply)| reply.is_transient()).or(refused.first());
+    one.map_or_else(|| Reply::fixed(550, 7, 1, "Message refused by a filter"), |(_, reply)| reply.clone())
 }
 
 impl Default for Conversation {

@@ -33,6 +33,8 @@ pub struct Envelope<'a> {
     pub eight_bit: bool,
     /// The recipients that were accepted.
     pub recipients: &'a [&'a str],
+    /// Each of them has a reply of its own (PRDR, LMTP): one may be refused while others take the message.
+    pub answers_each: bool,
 }
 
 impl Envelope<'_> {

@@ -50,13 +50,19 @@ pub fn fuzz_conversation(data: &[u8]) {
         size_declared: None,
         eight_bit: true,
         recipients: &["c@d.example", "e@d.example"],
+        // One octet more that says something.
+        answers_each: share % 2 == 1,
     };
     let mut conversation = Conversation::new();
     let mut out = Vec::new();
+    let mut has_ended = false;
     loop {
         match conversation.poll_next(&envelope, message, &mut out) {
             Next::Send => out.clear(),
-            Next::End => break,
+            Next::End => {
+                has_ended = true;
+                break;
+            }
             Next::Answer => {
                 out.clear();
                 let Ok(Some((packet, taken))) = packet::split(answers) else { break };
@@ -71,7 +77,13 @@ pub fn fuzz_conversation(data: &[u8]) {
     let _ = conversation.close(&mut out);
     assert!(matches!(packet::split(&out), Ok(Some(_))));
     let (fields, _) = header_end(message);
-    let _ = apply(message.get(..fields).unwrap_or_default(), &conversation.judgement().edits);
+    let judgement = conversation.judgement();
+    assert!(!has_ended || judgement.refused.len() < envelope.recipients.len(), "nobody is left");
+    let _ = apply(message.get(..fields).unwrap_or_default(), &judgement.changes.edits);
+    // No line of a body ends for some and not for others.
+    let body = judgement.changes.body.unwrap_or_default();
+    let ends = memchr::memmem::find_iter(&body, b"\r\n").count();
+    assert!([b'\r', b'\n'].iter().all(|end| memchr::memchr_iter(*end, &body).count() == ends) && !body.contains(&0));
 }
 
 /// A header, a NUL, and packets that change it.

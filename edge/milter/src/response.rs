@@ -1,11 +1,13 @@
 //! What a milter says.
 
+use crate::changes::RecipientChange;
 use crate::edits::Edit;
 use crate::packet::Packet;
 use crate::problem::Problem;
 use crate::text;
 use memchr::memchr;
 use postring_mail::Reply;
+use postring_mail::path::{Characters, parse_mailbox};
 
 /// One packet of a milter, understood (SMFIR).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,12 @@ pub enum Response {
     Progress,
     /// Change the header.
     Edit(Edit),
+    /// Change who gets it.
+    Recipient(RecipientChange),
+    /// Change from whom it is; empty: the null reverse-path.
+    ReversePath(String),
+    /// A piece of the body in the place of the one there is.
+    Body(Vec<u8>),
     /// Put the message aside.
     Quarantine,
 }
@@ -65,10 +73,40 @@ impl Response {
                 let edit = if packet.command == b'i' { Edit::insert } else { Edit::change };
                 Self::Edit(edit(index, name, value, leading_space).ok_or_else(bad)?)
             }
-            // Other actions are not offered, so nobody may ask for them: +, -, 2, b, e.
+            // Behind the address of `2` and `e` there may be parameters of ESMTP: a new recipient gets the sender's, which are none.
+            b'+' | b'2' => {
+                let (address, _) = string(packet.data).ok_or_else(bad)?;
+                Self::Recipient(RecipientChange::Add(
+                    address_of(address).filter(|address| address.contains('@')).ok_or_else(bad)?,
+                ))
+            }
+            b'-' => {
+                let (address, _) = string(packet.data).ok_or_else(bad)?;
+                Self::Recipient(RecipientChange::Delete(address_of(address).ok_or_else(bad)?))
+            }
+            b'e' => {
+                let (address, _) = string(packet.data).ok_or_else(bad)?;
+                let is_path = |address: &String| address.is_empty() || address.contains('@');
+                Self::ReversePath(address_of(address).filter(is_path).ok_or_else(bad)?)
+            }
+            b'b' => Self::Body(packet.data.to_vec()),
             other => return Err(Problem::Unexpected(other)),
         })
     }
+}
+
+/// An address, with angle brackets or without, as the session knows it: with A-labels in its domain; the postmaster may be without one.
+fn address_of(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let text = text.strip_prefix('<').map_or(Some(text), |inner| inner.strip_suffix('>'))?;
+    if text.is_empty() {
+        return Some(String::new());
+    }
+    let mailbox = parse_mailbox(text, Characters::Utf8).ok()?;
+    if mailbox.domain.is_empty() {
+        return Some(mailbox.local_part.to_owned());
+    }
+    Some(format!("{}@{}", mailbox.local_part, mailbox.ascii_domain()))
 }
 
 /// The octets before a NUL, and those behind it.
@@ -109,6 +147,19 @@ mod tests {
         let refused = parsed(b'y', b"554 5.7.1 Spam\0").unwrap();
         assert_eq!(refused, Response::Refuse(Reply::with_text(554, 7, 1, "Spam".to_owned())));
         assert_eq!(parsed(b'h', b"X-A\0b\0"), Ok(Response::Edit(Edit::add(b"X-A", b"b", false).unwrap())));
+        let add = |address: &str| Ok(Response::Recipient(RecipientChange::Add(address.to_owned())));
+        assert_eq!(parsed(b'+', b"<a@b.example>\0"), add("a@b.example"));
+        assert_eq!(parsed(b'2', b"a@b.example\0NOTIFY=NEVER\0"), add("a@b.example"));
+        let delete = RecipientChange::Delete("a@b.example".to_owned());
+        assert_eq!(parsed(b'-', b"<a@b.example>\0"), Ok(Response::Recipient(delete)));
+        assert_eq!(parsed(b'e', b"<a@b.example>\0SIZE=1\0"), Ok(Response::ReversePath("a@b.example".to_owned())));
+        let delete = RecipientChange::Delete("postmaster".to_owned());
+        assert_eq!(parsed(b'-', b"<postmaster>\0"), Ok(Response::Recipient(delete)));
+        for command in [b'+', b'2', b'e'] {
+            assert_eq!(parsed(command, b"<postmaster>\0"), Err(Problem::BadData(command)));
+        }
+        assert_eq!(parsed(b'e', b"<>\0"), Ok(Response::ReversePath(String::new())));
+        assert_eq!(parsed(b'b', b"a\0b"), Ok(Response::Body(b"a\0b".to_vec())));
         assert_eq!(parsed(b'i', b"\0\0\0\x01X-A\0b\0"), Ok(Response::Edit(Edit::insert(1, b"X-A", b"b", false).unwrap())));
         assert_eq!(parsed(b'm', b"\0\0\0\x02X-A\0\0"), Ok(Response::Edit(Edit::change(2, b"X-A", b"", false).unwrap())));
     }
@@ -122,7 +173,10 @@ mod tests {
             assert_eq!(parsed(b'h', data), Err(Problem::BadData(b'h')));
         }
         assert_eq!(parsed(b'i', b"\0\0\0X\0v"), Err(Problem::BadData(b'i')));
-        for command in [b'+', b'-', b'2', b'b', b'e', b'O', 0, 255] {
+        for data in [&b""[..], b"a@b.example", b"\0", b"<>\0", b"<a@b.example\0", b"a\0", b"a@b c\0", b"a\r\n@b\0", b"\xff@b\0"] {
+            assert_eq!(parsed(b'+', data), Err(Problem::BadData(b'+')), "{data:?}");
+        }
+        for command in [b'O', b'l', 0, 255] {
             assert_eq!(parsed(command, b"x\0"), Err(Problem::Unexpected(command)));
         }
     }

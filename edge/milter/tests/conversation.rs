@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test that cannot go on fails
 
 use postring_milter::packet::{self, Packet};
-use postring_milter::{Conversation, Edit, Envelope, Next, Options, Verdict};
+use postring_milter::{Conversation, Edit, Envelope, Next, Options, RecipientChange, Verdict};
 use std::path::Path;
 
 const ENVELOPE: Envelope<'static> = Envelope {
@@ -20,6 +20,7 @@ const ENVELOPE: Envelope<'static> = Envelope {
     size_declared: Some(100),
     eight_bit: true,
     recipients: &["alice@test.example", "bob@test.example"],
+    answers_each: false,
 };
 
 const MESSAGE: &[u8] = b"From: a@far.example\r\nSubject: folded\r\n\tline\r\n\r\nHello\r\n";
@@ -62,14 +63,7 @@ fn shown(bytes: &[u8]) -> String {
 
 /// Options a milter has agreed to, as a negotiation gives them.
 fn options(steps: &str) -> Options {
-    let mut conversation = Conversation::new();
-    assert_eq!(conversation.poll_next(&ENVELOPE, b"", &mut Vec::new()), Next::Answer);
-    let data = [6, 1, u32::from_str_radix(steps, 16).unwrap()].map(u32::to_be_bytes).concat();
-    conversation.handle_packet(Packet { command: b'O', data: &data }).unwrap();
-    while conversation.poll_next(&ENVELOPE, b"", &mut Vec::new()) == Next::Answer {
-        conversation.handle_packet(Packet { command: b'c', data: b"" }).unwrap();
-    }
-    conversation.close(&mut Vec::new()).unwrap()
+    Options::parse(&[6, 1, u32::from_str_radix(steps, 16).unwrap()].map(u32::to_be_bytes).concat()).unwrap()
 }
 
 fn packets(mut bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -84,10 +78,11 @@ fn packets(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 
 fn run(name: &str, text: &str) {
     let mut lines = text.lines().filter(|line| !line.starts_with('#')).peekable();
-    let (mut message, mut conversation) = (MESSAGE.to_vec(), Conversation::new());
+    let (mut envelope, mut message, mut conversation) = (ENVELOPE, MESSAGE.to_vec(), Conversation::new());
     while let Some((key, value)) = lines.peek().unwrap().split_once(": ").filter(|(key, _)| *key != "C") {
         match key {
             "message" => message = octets(value),
+            "answers" => envelope.answers_each = value == "each",
             "kept" => conversation = Conversation::over_kept(options(value)),
             other => panic!("{name}: {other}"),
         }
@@ -96,7 +91,7 @@ fn run(name: &str, text: &str) {
     let mut result = Vec::new();
     let mut out = Vec::new();
     loop {
-        let next = conversation.poll_next(&ENVELOPE, &message, &mut out);
+        let next = conversation.poll_next(&envelope, &message, &mut out);
         for packet in packets(&out) {
             let expected = lines.next().unwrap().strip_prefix("C: ").unwrap_or_else(|| panic!("{name}: {}", shown(&packet)));
             assert_eq!(shown(&packet), shown(&octets(expected)), "{name}");
@@ -124,7 +119,15 @@ fn run(name: &str, text: &str) {
             Verdict::Accept => "= accept".to_owned(),
             Verdict::Refuse(reply) => format!("= refuse {reply}"),
         });
-        result.extend(judgement.edits.iter().map(|edit| match edit {
+        result.extend(judgement.refused.iter().map(|(number, reply)| format!("= not to {number}: {reply}")));
+        let changes = &judgement.changes;
+        result.extend(changes.recipients.iter().map(|change| match change {
+            RecipientChange::Add(address) => format!("= to {address}"),
+            RecipientChange::Delete(address) => format!("= not to {address}"),
+        }));
+        result.extend(changes.reverse_path.iter().map(|address| format!("= from <{address}>")));
+        result.extend(changes.body.iter().map(|body| format!("= body {}", shown(body))));
+        result.extend(changes.edits.iter().map(|edit| match edit {
             Edit::Add(field) => format!("= Add {}", shown(field)),
             Edit::Insert(index, field) => format!("= Insert {index} {}", shown(field)),
             Edit::Change { index, name, field } => {
@@ -147,7 +150,7 @@ fn conversations() {
             count += 1;
         }
     }
-    assert!(count >= 8, "{count}");
+    assert!(count >= 16, "{count}");
 }
 
 /// A long body goes by the chunk; what needs no answer is not kept until all is there.
@@ -188,7 +191,7 @@ fn changes_are_bounded() {
         conversation.handle_packet(Packet { command: b'h', data: &field }).unwrap();
         conversation.handle_packet(Packet { command: b'r', data: b"" }).unwrap();
         let judgement = conversation.judgement();
-        assert!(judgement.lost_edits && judgement.edits.is_empty());
+        assert!(judgement.lost_edits && judgement.changes.edits.is_empty());
         assert!(matches!(judgement.verdict, Verdict::Refuse(reply) if reply.code == 550));
     }
 }

@@ -47,9 +47,10 @@ pub struct DelegateConfig {
 }
 
 /// `[[policy.milter]]`: a milter (Sendmail's protocol, version 2 to 6), like opendkim or clamav-milter, asked at the last dot with the envelope and
-/// the message as it came: a recipient it refuses is a message refused. It may add and change header fields; a message it wants put aside
-/// (quarantine) goes to the Junk folder; one it wants thrown away (discard) is refused. Several are asked in their order, each sees what the one
-/// before has changed. The scan comes after them.
+/// the message as it came. A recipient it refuses is refused alone where the client hears of each (PRDR, LMTP); else the message is. It may change
+/// header fields, the body, the sender, and the recipients: one it adds must have a mailbox here, or the message be from a user or a trusted network;
+/// what it wants and cannot have is a failure, and nothing of it is done. A message it wants put aside (quarantine) goes to the Junk folder; one it wants
+/// thrown away (discard), or sent to nobody, is refused. Several are asked in their order, each sees what the one before has changed. The scan comes after them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MilterConfig {

@@ -102,7 +102,7 @@ fn milter(
             let told = Packet(data[0], data[1..].to_vec());
             seen.lock().unwrap().said.push(told.clone());
             let answers = match told.0 {
-                b'O' => vec![packet(b'O', &[6, 0x31, 0].map(u32::to_be_bytes).concat())],
+                b'O' => vec![packet(b'O', &[6, 0xff, 0].map(u32::to_be_bytes).concat())],
                 // As libmilter: only where the end of a message was answered with "go on".
                 b'K' => {
                     assert_eq!(last, Some(b'c'));

@@ -1,4 +1,5 @@
-//! A milter and a policy server that others have written: opendkim signs and verifies, postgrey greylists.
+//! Milters and a policy server that others have written: opendkim signs and verifies, a few lines on libmilter (python3-milter) change what they may,
+//! postgrey greylists.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
@@ -121,6 +122,80 @@ fn opendkim_signs_the_mail_of_users() {
     let signed: Vec<bool> = texts.iter().map(|text| text.contains("DKIM-Signature: v=1; a=rsa-sha256;")).collect();
     let by_users: Vec<bool> = texts.iter().map(|text| text.contains("with ESMTPSA id")).collect();
     assert!(signed == by_users && signed.iter().filter(|signed| **signed).count() == 1, "{texts:?}");
+}
+
+/// Debian's, for which the package is.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// What libmilter lets a filter change, and RCPT of one recipient refused.
+const FILTER: &str = r#"
+import sys
+import Milter
+
+class Filter(Milter.Base):
+    def envfrom(self, sender, *parameters):
+        self.sender = sender
+        return Milter.CONTINUE
+
+    def envrcpt(self, recipient, *parameters):
+        if self.sender == "<picky@far.example>" and recipient.startswith("<bob@"):
+            self.setreply("550", "5.2.1", "not bob")
+            return Milter.REJECT
+        return Milter.CONTINUE
+
+    def eom(self):
+        if self.sender == "<changed@far.example>":
+            self.delrcpt("<alice@test.example>")
+            self.addrcpt("<bob@test.example>")
+            self.chgfrom("<owner@test.example>")
+            self.addheader("X-Filter", "changed")
+            self.replacebody(b"What stands here\n" + b"is the filter's.\n" * 20000)
+        return Milter.CONTINUE
+
+Milter.factory = Filter
+Milter.set_flags(Milter.ADDHDRS | Milter.CHGBODY | Milter.ADDRCPT | Milter.DELRCPT | Milter.CHGFROM)
+Milter.runmilter("filter", sys.argv[1], 30)
+"#;
+
+#[test]
+fn a_filter_on_libmilter_changes_what_it_may() {
+    if !wanted(&[PYTHON]) {
+        return;
+    }
+    let mut peer = Peer::new(PYTHON);
+    peer.write("filter.py", FILTER);
+    let mut system = System::init();
+    let (script, socket) = (peer.path("filter.py"), format!("inet:{}@127.0.0.1", peer.address.port()));
+    peer.start(&[&script, &socket]);
+    let listens = peer.address;
+    peer.wait("its port", || TcpStream::connect(listens).is_ok());
+    system.append_config(&format!("{BASE}\n[[policy.milter]]\naddress = \"{listens}\"\non_failure = \"defer\"\n"));
+    system.append_config(common::RULES_DRY);
+    system.up();
+    let say = |from: &str, to: &[&str]| {
+        let mut smtp = system.smtp_from("127.0.66.1");
+        smtp.say("EHLO client.example").unwrap();
+        smtp.say(&format!("MAIL FROM:<{from}@far.example> PRDR")).unwrap();
+        to.iter().for_each(|to| assert!(smtp.say(&format!("RCPT TO:<{to}@test.example>")).unwrap().starts_with("250")));
+        smtp.say("DATA").unwrap();
+        smtp.write(format!("Subject: {from}\r\n\r\nthe sender's\r\n.\r\n").as_bytes()).unwrap();
+        let replies = if to.len() > 1 { to.len() + 2 } else { 1 };
+        (0..replies).map(|_| smtp.reply().unwrap().trim_end().to_owned()).collect::<Vec<String>>()
+    };
+    let replies = say("changed", &["alice"]);
+    assert!(replies[0].starts_with("250"), "{replies:?}\n{}", peer.log());
+    system.wait("the file", || !system.inbox("bob").is_empty());
+    let text = std::fs::read_to_string(&system.inbox("bob")[0]).unwrap();
+    assert!(text.starts_with("Return-Path: <owner@test.example>\n"), "{}", &text[..1000.min(text.len())]);
+    let expected = format!("Subject: changed\nX-Filter: changed\n\nWhat stands here\n{}", "is the filter's.\n".repeat(20_000));
+    assert!(String::from_utf8_lossy(common::behind_trace(text.as_bytes())) == expected, "{}", text.len());
+
+    let replies = say("picky", &["alice", "bob"]);
+    assert!(replies[0].starts_with("353") && replies[1].starts_with("250"), "{replies:?}\n{}", peer.log());
+    assert_eq!(replies[2], "550 5.2.1 not bob");
+    assert!(system.delivered("new", "Subject: picky").contains("the sender's"));
+    system.down();
+    assert_eq!((system.inbox("alice").len(), system.inbox("bob").len()), (1, 1));
 }
 
 #[test]

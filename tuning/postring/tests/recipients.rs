@@ -78,6 +78,33 @@ fn each_recipient_has_its_own_verdict() {
     system.wait("bob's", || found(&system, "bob", "same") == [".Junk/new"]);
 }
 
+/// Spam is not sent on because somebody else takes it: it cannot be put into Junk elsewhere, and a refusal there would be reported to a forged sender.
+#[test]
+fn what_is_refused_does_not_leave() {
+    let mut system = System::init();
+    system.append_config(&CONFIG.replace("[policy]\n", "[policy]\nreject_score = 7.0\n"));
+    system.append_config("\n[dns]\nforwarders = []\n");
+    system.run(&["account", "scores", "alice@test.example", "--junk", "100", "--reject", "200"]);
+    system.run(&["alias", "add", "out@test.example", "x@other.example"]);
+    system.run(&["alias", "add", "both@test.example", "alice@test.example", "x@other.example"]);
+    system.up();
+    let refusal = "550 5.7.1 Message refused: it looks like spam";
+    let mut smtp = system.smtp_from("127.0.66.1");
+    smtp.say("EHLO localhost").unwrap();
+    for recipients in [&["alice", "out"][..], &["both"], &["out", "alice", "bob"]] {
+        assert_eq!(send(&mut smtp, "", recipients, "together", 1), [refusal], "{recipients:?}");
+    }
+    let replies = send(&mut smtp, " PRDR", &["out", "alice", "both"], "each", 5);
+    assert_eq!((replies[1].as_str(), replies[3].as_str()), (refusal, refusal));
+    assert!(replies[2].starts_with("250 ") && replies[4].starts_with("250 "), "{replies:?}");
+    // The other half of an alias that is refused gets nothing either, nor does who would have it in Junk.
+    let replies = send(&mut smtp, "", &["alice", "bob"], "here", 1);
+    assert!(replies[0].starts_with("250 "), "{replies:?}");
+    system.wait("alice's", || found(&system, "alice", "each") == ["new"] && found(&system, "bob", "here") == [".Junk/new"]);
+    assert!(!system.run(&["queue", "list", "--json"]).contains("other.example"));
+    assert!(found(&system, "alice", "together").is_empty() && found(&system, "bob", "together").is_empty());
+}
+
 /// A client that others have written understands the replies.
 #[test]
 fn swaks_hears_of_each() {

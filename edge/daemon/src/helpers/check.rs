@@ -1,7 +1,8 @@
 //! What policy servers and milters say of one transaction.
 
+use super::changes::{EnvelopeChanges, replace_body};
 use super::delegate::Delegate;
-use super::milter::Place;
+use super::milter::{Milter, Place};
 use crate::shard::Shard;
 use postring_handoff::Receipt;
 use postring_mail::Reply;
@@ -9,10 +10,10 @@ use postring_mail::envelope::MessageId;
 use postring_mail::limits::{HELPER_FIELDS_BYTES_MAX, SLOT_HEAD_BYTES};
 use postring_milter::delegation::{Action, Decision, Request, State as When};
 use postring_milter::edits::{self, header_end};
-use postring_milter::{Edit, Envelope, Verdict};
+use postring_milter::{Edit, Envelope, Judgement, Verdict, for_all};
 use postring_policy::helpers::{DelegateAt, Service};
 use postring_ring::Slot;
-use postring_smtp::{Protocol, Session};
+use postring_smtp::{Protocol, Session, replies};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -37,10 +38,12 @@ struct State {
 }
 
 /// What they have said at the last dot of a message that is taken.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// Where the message begins now.
-    pub(crate) begin: usize,
+    /// Where the message lies now.
+    pub(crate) range: Range<usize>,
+    /// Who gets it, and from whom it is, where that differs from what the client has said.
+    pub(crate) envelope: EnvelopeChanges,
     /// It belongs into the Junk folder.
     pub(crate) junk: bool,
 }
@@ -86,18 +89,18 @@ impl HelperCheck {
         decide(shard, session, asked, &request, &mut state.fields).await
     }
 
-    /// Asks about the message between the two places in the slot, and changes its header as it is wanted; where it begins then, or the reply that
-    /// refuses it.
+    /// Asks about the message between the two places in the slot, and changes it as it is wanted, if need be in another slot; what has become of it,
+    /// or the reply that refuses it.
     pub(crate) async fn message(
         &self,
         shard: &Shard,
         session: &Session<Receipt>,
         client_name: Option<&str>,
         id: MessageId,
-        slot: &Slot,
+        slot: &mut Slot,
         range: Range<usize>,
     ) -> Result<Taken, Reply> {
-        let mut taken = Taken { begin: range.start, junk: false };
+        let mut taken = Taken { range: range.clone(), ..Taken::default() };
         let Some(state) = self.state.as_deref() else { return Ok(taken) };
         let helpers = shard.helpers();
         let transaction = session.transaction();
@@ -121,28 +124,13 @@ impl HelperCheck {
         }
         if !fields.is_empty() {
             match change(shard, slot, range.clone(), &fields) {
-                Some(begin) => taken.begin = begin,
+                Some(begin) => taken.range.start = begin,
                 None => tracing::warn!("the message {id} has no room for the fields of policy servers"),
             }
         }
         let service = service(session);
-        let envelope = Envelope {
-            hostname: shard.hostname(),
-            service: service.name(),
-            client: client(session),
-            client_name,
-            server: state.server,
-            helo: session.helo(),
-            tls: session.tls().map(|tls| (tls.version, tls.cipher)),
-            account: session.account().map(|account| account.address.as_str()),
-            id: &id,
-            reverse_path: &transaction.reverse_path,
-            size_declared: transaction.size_declared,
-            eight_bit: transaction.eight_bit,
-            recipients: &recipients,
-        };
         let mut milters = helpers.milters.iter().filter(|milter| milter.desk.serves(service)).peekable();
-        if milters.peek().is_some() && !is_clear(shard, slot, taken.begin..range.end) {
+        if milters.peek().is_some() && !is_clear(shard, slot, taken.range.clone()) {
             //= RFC 5322 section 2.1
             //# The body is simply a sequence of characters that follows the header section and is separated from the header section by an
             //# empty line
@@ -154,33 +142,100 @@ impl HelperCheck {
             ));
         }
         for milter in milters {
-            let place = Place { slot, range: taken.begin..range.end };
+            // Each sees what the one before it has left.
+            let (places, recipients): (Vec<usize>, Vec<&str>) =
+                taken.envelope.recipients(transaction).map(|(place, one)| (place, one.address.as_str())).unzip();
+            let envelope = Envelope {
+                hostname: shard.hostname(),
+                service: service.name(),
+                client: client(session),
+                client_name,
+                server: state.server,
+                helo: session.helo(),
+                tls: session.tls().map(|tls| (tls.version, tls.cipher)),
+                account: session.account().map(|account| account.address.as_str()),
+                id: &id,
+                reverse_path: taken.envelope.reverse_path(transaction),
+                size_declared: transaction.size_declared,
+                eight_bit: transaction.eight_bit,
+                recipients: &recipients,
+                answers_each: session.answers_each(),
+            };
+            let place = Place { slot, range: taken.range.clone() };
             let judgement = match milter.ask(shard, &envelope, &place).await {
                 Ok(judgement) => judgement,
                 Err(None) => continue,
                 Err(Some(reply)) => return Err(reply),
             };
-            match judgement.verdict {
-                Verdict::Refuse(reply) => {
-                    if let Some(reply) = milter.desk.refusal(shard, reply, &id) {
-                        return Err(reply);
-                    }
-                }
-                Verdict::Accept if milter.desk.is_dry() => {}
-                Verdict::Accept => {
-                    taken.junk |= judgement.quarantined;
-                    if judgement.lost_edits {
-                        milter.desk.warn_once("it wants more changes than a message may get; none is made");
-                    }
-                    match change(shard, slot, place.range, &judgement.edits) {
-                        Some(begin) => taken.begin = begin,
-                        None => milter.desk.warn_once("its fields are too long for the room there is; a message stays as it was"),
-                    }
-                }
-            }
+            obey(shard, session, (milter, judgement), (&places, &id), slot, &mut taken)?;
         }
         Ok(taken)
     }
+}
+
+/// Does what a milter says of a message to the recipients at these places.
+fn obey(
+    shard: &Shard,
+    session: &Session<Receipt>,
+    (milter, judgement): (&Milter, Judgement),
+    (places, id): (&[usize], &str),
+    slot: &mut Slot,
+    taken: &mut Taken,
+) -> Result<(), Reply> {
+    let (desk, transaction) = (&milter.desk, session.transaction());
+    if let Verdict::Refuse(reply) = judgement.verdict {
+        return desk.refusal(shard, reply, id).map_or(Ok(()), Err);
+    }
+    for (number, reply) in judgement.refused {
+        let (Some(place), Some(reply)) = (places.get(number), desk.refusal(shard, reply, id)) else { continue };
+        // Of one that another milter has added the client does not hear; it may be there instead of others.
+        if *place >= transaction.recipients.len() {
+            return Err(reply);
+        }
+        taken.envelope.refuse(*place, reply);
+    }
+    if desk.is_dry() {
+        return Ok(());
+    }
+    let changes = judgement.changes;
+    // All or nothing: one recipient less without the one more, or a body without the other sender, is not what it wants.
+    let envelope = match taken.envelope.with(shard, session, &changes) {
+        _ if judgement.lost_changes => Err("it wants more changes of recipients, or a longer body, than a message may get"),
+        envelope => envelope,
+    };
+    let envelope = match envelope {
+        Ok(envelope) => envelope,
+        Err(why) => return desk.cannot(shard, why).map_or(Ok(()), Err),
+    };
+    if let Some(body) = &changes.body {
+        // Not as if it had not been asked: whoever fills the slots would get mail past it.
+        taken.range.end = replace_body(shard, slot, taken.range.clone(), body).ok_or_else(|| replies::NO_SLOT.clone())?;
+    }
+    taken.envelope = envelope;
+    taken.junk |= judgement.quarantined;
+    if judgement.lost_edits {
+        desk.warn_once("it wants more changes than a message may get; none is made");
+    }
+    match change(shard, slot, taken.range.clone(), &changes.edits) {
+        Some(begin) => taken.range.start = begin,
+        None => desk.warn_once("its fields are too long for the room there is; a message stays as it was"),
+    }
+    for change in &changes.recipients {
+        tracing::info!(target: "mail", id, "{} changes the recipients: {change:?}", desk.name);
+    }
+    if let Some(from) = &changes.reverse_path {
+        tracing::info!(target: "mail", id, from, "{} changes the sender", desk.name);
+    }
+    if taken.envelope.recipients(transaction).next().is_some() {
+        return Ok(());
+    }
+    // The sender is told: a message that vanishes is nobody's to find.
+    let refused = taken.envelope.refused();
+    Err(if refused.is_empty() {
+        Reply::fixed(550, 7, 1, "Message refused by a filter, which does not want it")
+    } else {
+        for_all(refused)
+    })
 }
 
 impl State {
@@ -272,12 +327,12 @@ fn service(session: &Session<Receipt>) -> Service {
     }
 }
 
-/// Changes the header of the message where it lies; where it begins then. `None`, and nothing is changed, if it grows beyond the room.
 /// True if milters see the same header as everybody else.
 fn is_clear(shard: &Shard, slot: &Slot, range: Range<usize>) -> bool {
     edits::has_clear_end(shard.arena().bytes(slot).get(range).unwrap_or_default())
 }
 
+/// Changes the header of the message where it lies; where it begins then. `None`, and nothing is changed, if it grows beyond the room.
 fn change(shard: &Shard, slot: &Slot, range: Range<usize>, wanted: &[Edit]) -> Option<usize> {
     if wanted.is_empty() {
         return Some(range.start);

@@ -135,6 +135,13 @@ impl<K> Desk<K> {
         Some(reply)
     }
 
+    /// What it wants cannot be done: a failure, as if it had not been asked; what is done without it: nothing, or a reply.
+    pub(super) fn cannot(&self, shard: &Shard, why: &'static str) -> Option<Reply> {
+        self.count(shard, HelperCount::Failed);
+        self.warn_once(why);
+        self.without()
+    }
+
     /// Says something to the administrator, once.
     pub(super) fn warn_once(&self, text: &str) {
         let mut warned = self.warned.borrow_mut();

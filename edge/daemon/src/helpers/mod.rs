@@ -7,6 +7,7 @@
 //! All connections are the shard's own, and nothing blocks it. Whoever does not answer costs a mail its timeout at most; one that fails again and again
 //! is not asked for a while (`desk`).
 
+mod changes;
 mod check;
 mod delegate;
 mod desk;
@@ -14,6 +15,7 @@ mod link;
 mod milter;
 mod pool;
 
+pub(crate) use changes::EnvelopeChanges;
 pub(crate) use check::HelperCheck;
 
 use delegate::Delegate;
