@@ -173,6 +173,47 @@ fn chunks_arrive_as_one_message() {
     assert_eq!(system.inbox("alice").len(), 2);
 }
 
+/// Any octets (BINARYMIME): the mailbox has lines, and a reader of them finds the octets.
+#[test]
+fn binary_parts_are_kept_as_lines() {
+    let system = System::start();
+    let mut smtp = system.smtp();
+    assert!(smtp.say("EHLO client.example").unwrap().contains("250-BINARYMIME\r\n"));
+    let begin = |smtp: &mut Smtp| {
+        for command in ["MAIL FROM:<a@far.example> BODY=BINARYMIME", "RCPT TO:<alice@test.example>"] {
+            assert!(smtp.say(command).unwrap().starts_with("250"), "{command}");
+        }
+    };
+    let octets: Vec<u8> = (0..200_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut message =
+        b"Subject: binary\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=bound\r\n\r\n--bound\r\n\r\ntext\r\n\
+        --bound\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+            .to_vec();
+    message.extend_from_slice(&octets);
+    message.extend_from_slice(b"\r\n--bound--\r\n");
+    begin(&mut smtp);
+    assert!(smtp.say("DATA").unwrap().starts_with("503 5.5.1"));
+    for (at, piece) in message.chunks(70_000).enumerate() {
+        let last = if (at + 1) * 70_000 >= message.len() { " LAST" } else { "" };
+        smtp.write(format!("BDAT {}{last}\r\n", piece.len()).as_bytes()).unwrap();
+        smtp.write(piece).unwrap();
+        expect(&mut smtp, "250");
+    }
+    let text = system.delivered("new", "Subject: binary");
+    let (_, part) = text.split_once("Content-Transfer-Encoding: base64\n\n").unwrap();
+    let (encoded, behind) = part.split_once("\n--bound--\n").unwrap();
+    assert_eq!((text.matches("--bound").count(), behind), (3, ""));
+    let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded.replace('\n', "")).unwrap();
+    assert!(decoded == octets, "it is not what was sent");
+
+    // What could be read in two ways is not guessed at.
+    begin(&mut smtp);
+    let bad = b"Content-Transfer-Encoding: base64\r\n\r\nAA==\n";
+    smtp.write(format!("BDAT {} LAST\r\n", bad.len()).as_bytes()).unwrap();
+    smtp.write(bad).unwrap();
+    expect(&mut smtp, "554 5.6.3");
+}
+
 #[test]
 fn addresses_of_any_script_come_and_go() {
     let hop = Hop::default();

@@ -79,6 +79,10 @@ impl Conversation {
                 "?" if rest == "close" => last.ends = true,
                 "?" => {
                     if let Some(message) = rest.strip_prefix("submit ") {
+                        // What is stored is something else then (`smtp_extensions.rs`).
+                        if message.contains(" binary ") {
+                            return None;
+                        }
                         submitted = Some(read_submitted(message));
                     }
                     asked = rest.strip_prefix("recipient ").unwrap_or_default();
