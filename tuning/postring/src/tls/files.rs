@@ -137,7 +137,7 @@ impl Certificates {
         let mut named = Vec::new();
         // A wildcard of others must not take the host's own name, a table that names it may.
         let hostname = self.hostname.trim_end_matches('.').to_ascii_lowercase();
-        if !others.iter().any(|entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&hostname))) {
+        if !others.iter().any(|entry| entry.in_force.is_some() && entry.is_written_for(&hostname)) {
             seen.insert(hostname.clone());
             named.push(CertificatesOf { names: vec![hostname], pair: default.clone() });
         }
@@ -166,10 +166,11 @@ impl Certificates {
         Some(TlsLaunch { material: self.material()?, tlsa, tlsa_changed })
     }
 
-    /// Which one clients get that ask for the host's own name.
+    /// Which one clients get that ask for the host's own name. A table that names the host and has no pair in force is not it: clients get
+    /// the host's own pair then, and its key is the one the TLSA record must tell.
     fn host(&self) -> usize {
-        let named = |entry: &Entry| entry.names.iter().any(|name| name.eq_ignore_ascii_case(&self.hostname));
-        self.entries.iter().position(named).unwrap_or(0)
+        let hostname = self.hostname.trim_end_matches('.');
+        self.entries.iter().position(|entry| entry.in_force.is_some() && entry.is_written_for(hostname)).unwrap_or(0)
     }
 
     /// RDATA of the TLSA records of this host: of the key in force, and of the next; and when one of their files was changed last.
@@ -230,6 +231,11 @@ impl Certificates {
 }
 
 impl Entry {
+    /// True if its `[[tls.name]]` has this name, without the last dot, written down.
+    fn is_written_for(&self, hostname: &str) -> bool {
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(hostname))
+    }
+
     /// Nothing is read yet.
     fn of(certificate: &Path, key: &Path, names: Vec<String>) -> Self {
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
@@ -588,5 +594,30 @@ mod tests {
         files.write_file("next.key", "");
         let (all, said) = files.open(None).unwrap();
         assert_eq!((all.tlsa().0.len(), said.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_broken_table_that_names_the_host_leaves_it_its_own_pair_and_record() {
+        let mut files = Files::new();
+        let own_pair = Certificate::new(pair("mx.example.org", GOOD)).unwrap();
+        files.write("own", &own_pair.pair);
+        // A wildcard must not take the name the broken table leaves free.
+        let wildcard = NameConfig { names: vec!["*.example.org".to_owned()], ..files.settings.name[0].clone() };
+        let broken = NameConfig {
+            names: vec!["mx.example.org".to_owned()],
+            certificate: files.folder.path().join("broken.pem"),
+            key: files.folder.path().join("broken.key"),
+        };
+        files.settings.name = vec![broken, wildcard];
+        let (mut all, _) = files.open(None).unwrap();
+        assert_eq!(all.tlsa().0, [rdata(&own_pair.key_sha256)]);
+        let named = all.material().unwrap().named;
+        assert_eq!((&named[0].names[..], &named[0].pair), (&["mx.example.org".to_owned()][..], &own_pair.pair));
+        // Once it is good it is the host's.
+        let its = Certificate::new(pair("mx.example.org", GOOD)).unwrap();
+        files.write("broken", &its.pair);
+        assert_eq!([all.look(NOW).0, all.look(NOW).0], [false, true]);
+        assert_eq!(all.tlsa().0, [rdata(&its.key_sha256)]);
+        assert!(all.material().unwrap().named.iter().all(|of| of.pair != own_pair.pair));
     }
 }
