@@ -17,7 +17,7 @@ pub use operator::ask;
 use crate::config::Config;
 use crate::init;
 use crate::plan::{self, Plan};
-use crate::tls::files::Said;
+use crate::tls::entry::Said;
 use crate::tls::{Certificates, command::now as unix_now, published};
 use children::{Children, Key, Note};
 use postring_control::{FromChild, Role, ToChild};
