@@ -98,7 +98,7 @@ fn check(path: &Path) -> Result<(), String> {
     let plan = crate::plan::plan(&config.cores, &crate::plan::available(), config.edge.scan);
     findings.extend(plan.and_then(|plan| crate::plan::check_shards(&plan, &config.server.data)).err());
     findings.extend(supervisor::check_users(&config).err());
-    let (wrong, notes) = tls::files::check(&config.tls, &config.server.hostname, tls::command::now());
+    let (wrong, notes) = tls::check::check(&config.tls, &config.server.hostname, tls::command::now());
     findings.extend(wrong);
     if let Ok((Some(certificates), _)) = tls::Certificates::open(&config.tls, &config.server.hostname, None, tls::command::now())
     {

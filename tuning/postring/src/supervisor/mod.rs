@@ -19,7 +19,7 @@ use crate::acme;
 use crate::config::Config;
 use crate::init;
 use crate::plan::{self, Plan};
-use crate::tls::files::Said;
+use crate::tls::entry::Said;
 use crate::tls::{Certificates, command::now as unix_now, published};
 use children::{Children, Key};
 use postring_control::{FromChild, Role, ToChild};

@@ -1,7 +1,8 @@
 //! `postring tls`: what the certificates' files hold, and the TLSA records of this host (RFC 6698, RFC 7671, RFC 7672).
 
 use super::certificate::WARN_DAYS;
-use super::files::{Certificates, Said};
+use super::entry::Said;
+use super::files::Certificates;
 use crate::config::Config;
 use crate::dns::ask;
 use clap::Subcommand;

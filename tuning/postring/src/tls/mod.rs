@@ -2,13 +2,17 @@
 //!
 //! - [`config`]: what can be set
 //! - [`certificate`]: one certificate with its key
-//! - [`files`]: all of them, and what is done when a file changes
+//! - [`entry`]: one pair of files, and what is done when they change
+//! - [`files`]: all of them, and what the edge gets
+//! - [`check`]: what `postring check` says of them
 //! - [`published`]: whether our own zones agree with them
 //! - [`command`]: `postring tls`
 
 pub mod certificate;
+pub mod check;
 pub mod command;
 pub mod config;
+pub mod entry;
 pub mod files;
 pub mod published;
 
