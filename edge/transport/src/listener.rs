@@ -46,7 +46,7 @@ impl Listener {
     #[allow(unsafe_code)] // glommio takes inherited sockets only as raw descriptors
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let second = socket.try_clone()?;
-        let flags = rustix::fs::fcntl_getfl(&socket)?;
+        let flags = make_blocking(&socket)?;
         // SAFETY: the descriptor was owned and is given up here, so the listener is its only owner.
         let waiting = unsafe { TcpListener::from_raw_fd(second.into_raw_fd()) };
         Ok(Self { waiting, socket, flags, busy: false })
@@ -109,6 +109,14 @@ impl Listener {
     }
 }
 
+/// The ring waits for a socket that blocks alone. Its flags are those of all who have it: a process that was killed while it tried to accept, as glommio
+/// and [`Listener`] do with a socket that does not, has left it so to its successor. Gives the flags.
+pub(crate) fn make_blocking(socket: &OwnedFd) -> io::Result<OFlags> {
+    let flags = rustix::fs::fcntl_getfl(socket)? - OFlags::NONBLOCK;
+    rustix::fs::fcntl_setfl(socket, flags)?;
+    Ok(flags)
+}
+
 impl Newcomer {
     /// Who it is.
     #[must_use]
@@ -150,6 +158,8 @@ mod tests {
     fn all_who_are_there_are_taken_and_the_next_is_waited_for() {
         glommio::LocalExecutor::default().run(async {
             let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            // As a process leaves it that was killed at the wrong moment.
+            socket.set_nonblocking(true).unwrap();
             let address = socket.local_addr().unwrap();
             let mut listener = Listener::new(socket.into()).unwrap();
             let mut newcomers = Vec::new();

@@ -26,6 +26,8 @@ const DUE_SECONDS: (u64, u64) = (600, 3 * 3600);
 const AGAIN: Duration = Duration::from_secs(3600);
 /// Time a shard has for a report: its questions of the DNS and the queue's receipt.
 const SHARD_WAIT: Duration = Duration::from_secs(60);
+/// How often it is looked whether the process ends.
+const ANSWER_LOOK: Duration = Duration::from_millis(200);
 /// Time for the shards to give their rows away.
 const ROWS_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reports: mail comes first.
@@ -286,7 +288,15 @@ impl Reporter {
         let shard = self.shards.get(self.next_shard % self.shards.len().max(1)).ok_or("there is no shard")?;
         self.next_shard = self.next_shard.wrapping_add(1);
         shard.tell(Event::Report { report: Box::new(outgoing), answer });
-        answers.recv_timeout(SHARD_WAIT).map_err(|_| "the edge shard did not answer".to_owned())?
+        let until = Instant::now() + SHARD_WAIT;
+        loop {
+            match answers.recv_timeout(ANSWER_LOOK) {
+                Ok(answer) => return answer,
+                // The process ends: whether it was sent is known then to the queue alone, and it may be sent again, with the same id.
+                Err(RecvTimeoutError::Timeout) if !self.ending.load(Ordering::Relaxed) && Instant::now() < until => {}
+                Err(_) => return Err("the edge shard did not answer".to_owned()),
+            }
+        }
     }
 }
 

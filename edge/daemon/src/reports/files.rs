@@ -19,8 +19,8 @@ const DAY_SECONDS: u64 = 86_400;
 const HEAD: &str = "postring dmarc rows 1 ";
 /// Octets of a day; rows beyond are lost, and the log says so.
 const DAY_BYTES_MAX: u64 = 128 << 20;
-/// Who waits in the writer's queue.
-const QUEUE: usize = 256;
+/// Who waits in the writer's queue, each with some thousand lines at most.
+const QUEUE: usize = 16;
 /// How late a day may end when nothing comes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// Days a report that could not be sent is kept: of older ones nobody wants to hear.

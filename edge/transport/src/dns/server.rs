@@ -8,6 +8,7 @@ use super::mmsg::{Origin, ask_for_destination, forbid_fragments, send_one};
 use super::replies::{Beyond, Replies, Request, Way};
 use super::udp::{self, Datagrams};
 use super::{Lookup, Resolver};
+use crate::listener::make_blocking;
 use crate::{Hangups, Stream};
 use glommio::net::{TcpListener, TcpStream};
 use ipnet::IpNet;
@@ -290,6 +291,9 @@ impl DnsServer {
     /// Accepts TCP clients until the executor ends.
     #[allow(unsafe_code)] // glommio takes inherited sockets only as raw descriptors
     pub async fn serve_tcp(self: Rc<Self>, listener: OwnedFd) {
+        if let Err(error) = make_blocking(&listener) {
+            tracing::warn!("the DNS port over TCP: {error}");
+        }
         // SAFETY: the descriptor was owned and is given up here, so the listener is its only owner.
         let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
         loop {
