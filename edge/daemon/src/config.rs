@@ -31,6 +31,12 @@ pub struct EdgeConfig {
     /// Networks of SMTP proxies that may say for whom they speak with XCLIENT (Postfix's XCLIENT_README). Behind `proxy_networks` the
     /// client's own address counts. Default: none.
     pub xclient_networks: Vec<IpNet>,
+    /// VRFY says whether an address lives here: to a stranger, as many as its errors and idle commands allow. Default false: 252, send it and see. EXPN, which would tell
+    /// who is on a list, is not offered.
+    pub vrfy: bool,
+    /// A message with a bare CR or LF: "refuse" it (550 5.6.0), or "normalise": each becomes CR LF, once the message has ended by the one end there is, so that nothing can be
+    /// smuggled in either way; its signatures most likely break. Default "refuse": what sends so is broken or means harm.
+    pub bare_line_ends: BareLineEnds,
     /// Scan messages before the answer to the last dot. Default true. With false nothing is refused for its content.
     pub scan: bool,
     /// Slots for messages up to 60 KiB, a shard. Default 1024: memory is used only while a message is under way.
@@ -39,6 +45,16 @@ pub struct EdgeConfig {
     pub slots_medium: u32,
     /// Slots for the largest messages, a shard. Default 8. When all are taken, further messages are answered 452.
     pub slots_large: u32,
+}
+
+/// See [`EdgeConfig::bare_line_ends`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareLineEnds {
+    /// 550 5.6.0.
+    Refuse,
+    /// They become CR LF.
+    Normalise,
 }
 
 impl Default for EdgeConfig {
@@ -51,6 +67,8 @@ impl Default for EdgeConfig {
             connections_per_network_max: 500,
             proxy_networks: Vec::new(),
             xclient_networks: Vec::new(),
+            vrfy: false,
+            bare_line_ends: BareLineEnds::Refuse,
             scan: true,
             slots_small: 1024,
             slots_medium: 64,

@@ -478,8 +478,9 @@ impl Connection {
             dmarc: dmarc.as_ref(),
             helpers: &self.helpers,
         };
-        let lines = if self.session.transaction().binary {
-            binary::to_lines(&self.shard, slot, self.decoded).await
+        let transaction = self.session.transaction();
+        let lines = if transaction.binary || transaction.bare_line_ends {
+            binary::to_lines(&self.shard, slot, self.decoded, transaction).await
         } else {
             Ok((slot, self.decoded))
         };

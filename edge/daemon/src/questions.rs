@@ -85,6 +85,7 @@ pub(crate) fn answer(shard: &Shard, session: &Session<Receipt>, question: &Quest
         Question::Sender { address } => {
             session.account().map_or(Answer::Sender(false), |account| Answer::Sender(owns(shard, account, address)))
         }
+        Question::Verify { address } => resolve(shard, false, address),
         // Asked with `recipient` and `authenticate`.
         Question::Recipient { .. } | Question::Authenticate { .. } => Answer::TemporaryFailure,
     }

@@ -1,7 +1,7 @@
 //! The process of role `edge`: a thread for each shard, and the control thread.
 
 use crate::cache::Kept;
-use crate::config::{EdgeLaunch, TlsLaunch};
+use crate::config::{BareLineEnds, EdgeLaunch, TlsLaunch};
 use crate::cookies::Cookies;
 use crate::dmarc;
 use crate::dnsbl::{self, Health};
@@ -267,6 +267,8 @@ async fn run_shard(
             message_bytes_max: launch.edge.message_bytes_max,
             recipients_max: launch.edge.recipients_max,
             tls_available,
+            verify: launch.edge.vrfy,
+            take_bare_line_ends: launch.edge.bare_line_ends == BareLineEnds::Normalise,
             ..ServerConfig::new(&hostname, protocol)
         };
         match Listener::new(socket) {

@@ -15,7 +15,7 @@ mod entity;
 mod field;
 mod lines;
 
-pub use lines::are_lines;
+pub use lines::{are_lines, normalised};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -211,6 +211,7 @@ impl Conversation {
                 }
                 Step::Ask(Question::Sender { address }) => format!("sender {address}"),
                 Step::Ask(Question::Recipient { address }) => format!("recipient {address}"),
+                Step::Ask(Question::Verify { address }) => format!("verify {address}"),
                 Step::Ask(Question::Authenticate { name, password }) => {
                     format!("authenticate {name} {}", password.escape_ascii())
                 }
@@ -247,6 +248,9 @@ impl Conversation {
         }
         if transaction.eight_bit {
             text.push_str(" 8bit");
+        }
+        if transaction.bare_line_ends {
+            text.push_str(" bare");
         }
         if transaction.binary {
             text.push_str(" binary");
@@ -295,6 +299,8 @@ fn setup(text: &str) -> Setup {
             "errors" => config.errors_max = value.parse().unwrap(),
             "idle" => config.idle_commands_max = value.parse().unwrap(),
             "ready" => value.clone_into(&mut setup.ready),
+            "vrfy" => config.verify = true,
+            "bare" => config.take_bare_line_ends = true,
             "whole" => setup.whole = true,
             "xclient" => setup.xclient = true,
             other => panic!("! {other}"),

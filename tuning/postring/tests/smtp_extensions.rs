@@ -214,6 +214,30 @@ fn binary_parts_are_kept_as_lines() {
     expect(&mut smtp, "554 5.6.3");
 }
 
+/// What is off unless it is wanted: VRFY that tells, line ends that are none.
+#[test]
+fn vrfy_and_bare_line_ends_are_the_administrators() {
+    let mut system = System::init();
+    system.append_config("\n[edge]\nvrfy = true\nbare_line_ends = \"normalise\"\n");
+    system.up();
+    let mut smtp = system.smtp();
+    smtp.say("EHLO client.example").unwrap();
+    assert_eq!(smtp.say("VRFY <alice@test.example>").unwrap(), "250 2.1.5 <alice@test.example>\r\n");
+    assert!(smtp.say("VRFY nobody@test.example").unwrap().starts_with("550 5.1.1"));
+    assert!(smtp.say("VRFY a@far.example").unwrap().starts_with("252 "));
+    envelope(&mut smtp);
+    assert!(smtp.say("DATA").unwrap().starts_with("354"));
+    smtp.write(b"Subject: bare\r\n\r\none\ntwo\n.\nMAIL FROM:<smuggled@evil.example>\nthree\rfour\r\n.\r\nNOOP\r\n").unwrap();
+    expect(&mut smtp, "250 2.0.0 Ok: on disk");
+    expect(&mut smtp, "250 2.0.0 Ok\r\n");
+    let text = system.delivered("new", "Subject: bare");
+    assert!(text.ends_with("\n\none\ntwo\n.\nMAIL FROM:<smuggled@evil.example>\nthree\nfour\n"), "{text}");
+    envelope(&mut smtp);
+    assert!(smtp.say("DATA").unwrap().starts_with("354"));
+    smtp.write(b"a\nb\0\r\n.\r\n").unwrap();
+    expect(&mut smtp, "550 5.6.0 Message refused: NUL");
+}
+
 #[test]
 fn addresses_of_any_script_come_and_go() {
     let hop = Hop::default();

@@ -103,6 +103,11 @@ impl<R> Session<R> {
     /// The content is whole: it is to be judged, unless its very form is wrong.
     pub(super) fn complete(&mut self, flaw: Option<Flaw>, out: &mut Vec<u8>) {
         match flaw {
+            Some(Flaw::BareLineEnd) if self.config.take_bare_line_ends => {
+                self.transaction.bare_line_ends = true;
+                self.awaited = Awaited::Receipt;
+                self.steps.push(Step::Submit);
+            }
             Some(Flaw::BareLineEnd) => self.finish(&replies::BARE_LINE_END, out),
             Some(Flaw::Nul) => self.finish(&replies::NUL_OCTET, out),
             None => {

@@ -89,10 +89,10 @@ fn answer(question: Question) -> Answer {
     match question {
         Question::Connect => Answer::Welcome,
         Question::Sender { address } => Answer::Sender(address.starts_with('u')),
-        Question::Recipient { address } if address.starts_with('u') => {
+        Question::Recipient { address } | Question::Verify { address } if address.starts_with('u') => {
             Answer::Recipient(RecipientAnswer::Accept([Target::Account { id: 7, shard: 1 }].into_iter().collect()))
         }
-        Question::Recipient { .. } => Answer::Recipient(RecipientAnswer::Unknown),
+        Question::Recipient { .. } | Question::Verify { .. } => Answer::Recipient(RecipientAnswer::Unknown),
         Question::Authenticate { name, .. } if name == "u" => {
             Answer::Authenticated(Account { id: 7, address: "u@here.example".into() })
         }

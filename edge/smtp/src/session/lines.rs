@@ -134,6 +134,7 @@ impl<R> Session<R> {
             //= RFC 5321 section 4.1.1.6
             //# vrfy = "VRFY" SP String CRLF
             Verb::Vrfy if argument.is_empty() => self.error(&replies::BAD_VRFY, out),
+            Verb::Vrfy if self.config.verify => self.vrfy(argument, out),
             Verb::Vrfy => replies::VERIFY.write_to(out),
             Verb::Help => replies::HELP.write_to(out),
             Verb::Quit => {

@@ -52,6 +52,8 @@ enum Awaited {
     Connect,
     /// What MAIL said is in the transaction.
     Sender,
+    /// The address of VRFY.
+    Verify(String),
     Recipient(TransactionRecipient),
     Credentials,
     /// For DATA.
@@ -268,6 +270,8 @@ impl<R> Session<R> {
                 self.error(&replies::NOT_YOUR_ADDRESS, out);
             }
             (Awaited::Recipient(recipient), Answer::Recipient(answer)) => self.recipient_answered(recipient, answer, out),
+            (Awaited::Verify(address), Answer::Recipient(answer)) => self.verified(&address, &answer, out),
+            (Awaited::Verify(_), _) => replies::LOOKUP_FAILED.write_to(out),
             (Awaited::Credentials, Answer::Authenticated(account)) => {
                 self.account = Some(account);
                 replies::AUTHENTICATED.write_to(out);
@@ -320,6 +324,7 @@ impl<R> Session<R> {
         self.transaction.size_declared = None;
         self.transaction.eight_bit = false;
         self.transaction.binary = false;
+        self.transaction.bare_line_ends = false;
         self.transaction.smtputf8 = false;
         self.transaction.require_tls = false;
         self.transaction.prdr = false;

@@ -6,7 +6,7 @@ use crate::command;
 use crate::parameters::{ParameterError, mail_parameters, rcpt_parameters};
 use crate::replies;
 use postring_mail::envelope::ORIGIN_BYTES_MAX;
-use postring_mail::path::{Characters, Mailbox, PathError};
+use postring_mail::path::{Characters, Mailbox, PathError, parse_mailbox};
 use postring_mail::{Reply, limits};
 use smallvec::SmallVec;
 
@@ -111,6 +111,31 @@ impl<R> Session<R> {
             notify: parameters.notify.unwrap_or_default(),
             original_recipient: parameters.original_recipient.unwrap_or_default().into_owned(),
         });
+    }
+
+    /// VRFY, where strangers may ask.
+    pub(super) fn vrfy(&mut self, argument: &str, out: &mut Vec<u8>) {
+        let address = argument.trim().trim_start_matches('<').trim_end_matches('>');
+        match parse_mailbox(address, Characters::Ascii) {
+            Ok(mailbox) => {
+                let address = joined(&mailbox);
+                self.steps.push(Step::Ask(Question::Verify { address: address.clone() }));
+                self.awaited = Awaited::Verify(address);
+            }
+            Err(_) => self.error(&replies::BAD_VRFY, out),
+        }
+    }
+
+    /// What is told of an address: nothing of those elsewhere.
+    //= RFC 5321 section 3.5.1
+    //# When a name that is the argument to VRFY could be uniquely verified, the server MUST return a 250 reply
+    pub(super) fn verified(&mut self, address: &str, answer: &RecipientAnswer, out: &mut Vec<u8>) {
+        match answer {
+            RecipientAnswer::Accept(_) => Reply::with_text(250, 1, 5, format!("<{address}>")).write_to(out),
+            RecipientAnswer::Unknown => self.error(&replies::NO_MAILBOX, out),
+            RecipientAnswer::Disabled => self.error(&replies::DISABLED, out),
+            RecipientAnswer::NotHosted | RecipientAnswer::Refused(_) => replies::VERIFY.write_to(out),
+        }
     }
 
     pub(super) fn recipient_answered(&mut self, recipient: TransactionRecipient, answer: RecipientAnswer, out: &mut Vec<u8>) {

@@ -50,6 +50,10 @@ pub struct ServerConfig {
     pub data_block_wait_ms: u64,
     /// Time for a whole message, milliseconds.
     pub data_total_wait_ms: u64,
+    /// VRFY says who lives here.
+    pub verify: bool,
+    /// Content with a bare CR or LF is taken; whoever stores it makes lines of it. What ends content and commands is CR LF all the same.
+    pub take_bare_line_ends: bool,
 }
 
 impl ServerConfig {
@@ -67,6 +71,8 @@ impl ServerConfig {
             command_wait_ms: limits::COMMAND_WAIT_MS,
             data_block_wait_ms: limits::DATA_BLOCK_WAIT_MS,
             data_total_wait_ms: limits::DATA_TOTAL_WAIT_MS,
+            verify: false,
+            take_bare_line_ends: false,
         }
     }
 }
@@ -102,6 +108,11 @@ pub enum Question {
     /// Where does mail for this address go? Answer: `Recipient`.
     Recipient {
         /// `local-part@domain`; `postmaster` may stand without a domain.
+        address: String,
+    },
+    /// Does somebody live here (VRFY)? Answer: `Recipient`.
+    Verify {
+        /// As in `Recipient`.
         address: String,
     },
     /// Are these name and password an account's? Answer: `Authenticated`, `AuthenticationFailed` or `TemporaryFailure`.
@@ -204,6 +215,8 @@ pub struct Transaction {
     pub recipients: Vec<TransactionRecipient>,
     /// BODY=8BITMIME or BINARYMIME.
     pub eight_bit: bool,
+    /// Its content has a bare CR or LF ([`ServerConfig::take_bare_line_ends`]), and perhaps a NUL.
+    pub bare_line_ends: bool,
     /// BODY=BINARYMIME (RFC 3030): the content may be any octets; whoever stores lines converts it.
     pub binary: bool,
     /// SMTPUTF8 (RFC 6531): addresses may have characters outside ASCII in their local parts; the domains here have A-labels.
