@@ -24,10 +24,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time for the keeper of zones to do what an operator asks; the operator waits a little longer.
 const ANSWER_WAIT: Duration = Duration::from_secs(9);
+
+/// Time for the shards to take a reload.
+const SETTLE_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the role until it is drained.
 ///
@@ -215,6 +218,7 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
             }
             ToChild::Ask { id, words } => {
                 let result = match words.get(..2).unwrap_or_default() {
+                    [first, second] if first == "edge" && second == "settled" => Ok(settled(shards)),
                     [first, _] if first == "dmarc" => daily.ask(&words, ANSWER_WAIT),
                     [first, second] if first == "dns" && second == "cache" => kept.ask(&words, shards),
                     [first, second] if first == "smtp" && second == "explain" => explain(&words, shards),
@@ -227,6 +231,17 @@ fn control(child: &Child, shards: &Shards<Event>, operator: &Operator) -> Result
             ToChild::Drain => return Ok(()),
         }
     }
+}
+
+/// Comes back when all shards have taken what they were told before, or one is too busy to say so.
+fn settled(shards: &Shards<Event>) -> serde_json::Value {
+    let (taken, all_taken) = mpsc::channel();
+    shards.tell_all(|| Event::Rows(taken.clone()));
+    drop(taken);
+    let until = Instant::now() + SETTLE_WAIT;
+    // Each shard says so once, and lets its sender go.
+    while all_taken.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
+    "reloaded".into()
 }
 
 /// `postring smtp explain ...`, asked of any shard.

@@ -258,6 +258,16 @@ impl Supervisor {
             {
                 self.ask(Role::Edge, words, answer)
             }
+            Note::Ask { words, answer } if words == ["reload"] => match self.reload() {
+                // Whoever is told that it is done sees what it has done.
+                Ok(()) if self.children.ready_keys().iter().any(|key| key.role == Role::Edge) => {
+                    self.ask(Role::Edge, vec!["edge".to_owned(), "settled".to_owned()], answer);
+                }
+                result => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(result.map(|()| "reloaded".into()));
+                }
+            },
             Note::Ask { words, answer } => {
                 let result = self.answer(&words);
                 // Whoever asked may have gone.
@@ -307,7 +317,6 @@ impl Supervisor {
                 acme.renew(which.first().map(|which| (*which).to_owned()));
                 Ok(serde_json::json!("begun"))
             }
-            ["reload"] => self.reload().map(|()| serde_json::json!("reloaded")),
             _ => Err(format!("unknown request \"{}\"", words.join(" "))),
         }
     }
