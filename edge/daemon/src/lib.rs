@@ -6,9 +6,9 @@
 //!
 //! - [`config`]: what can be set
 //! - `role`: the process, its control thread
-//! - `shard`: one thread, what its tasks share
+//! - `shard`: one thread, what its tasks share, and those that are not a client's
 //! - `limits`: who is here, and what is too much
-//! - `connection`: one client, from accept to close
+//! - `connection`: one client, from accept to close; its content, and what becomes of it
 //! - `proxied`: who is behind a load balancer
 //! - `reverse`: the client's name by DNS
 //! - `dnsbl`: what block lists of others say of the client
