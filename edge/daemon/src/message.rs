@@ -9,7 +9,7 @@ use crate::recipients::{self, Judged};
 use crate::shard::Shard;
 use postring_auth::dmarc::Dmarc;
 use postring_auth::results::{self, AuthenticationResults, received_spf};
-use postring_auth::spf::{Session as SpfSession, Spf};
+use postring_auth::spf::{Session as SpfSession, Spf, SpfResult};
 use postring_control::{Counter, Endpoint, Role};
 use postring_handoff::{JobId, Receipt, Scanned};
 use postring_mail::dsn::Returned;
@@ -39,6 +39,8 @@ pub(crate) struct Checks<'a> {
     pub(crate) rules: &'a [Rule],
     /// What the sender's domain says of the client, if it was asked.
     pub(crate) spf: Option<&'a Spf>,
+    /// What the name in EHLO says of it, if that was asked as well.
+    pub(crate) spf_of_helo: Option<&'a Spf>,
     /// What the message's signatures are worth, if they were looked at.
     pub(crate) signatures: &'a Signatures,
     /// Whether it is from the domain it shows, if that was asked.
@@ -265,6 +267,10 @@ fn write_results(shard: &Shard, session: &Session<Receipt>, checks: Checks<'_>, 
     if let Some(spf) = checks.spf {
         field.spf(spf, &asked);
     }
+    // Most names say nothing.
+    if let Some(spf) = checks.spf_of_helo.filter(|spf| spf.result != SpfResult::None) {
+        field.spf(spf, &SpfSession { mail_from: "", ..asked });
+    }
     checks.dmarc.iter().for_each(|dmarc| field.result(dmarc));
     // Last: there may be more than there is room for.
     checks.signatures.arc.iter().for_each(|chain| field.result(chain));
@@ -292,10 +298,11 @@ pub(crate) fn is_for_postmaster(session: &Session<Receipt>) -> bool {
 /// What was found of client and sender is worth.
 fn symbols<'a>(policy: &PolicyConfig, checks: Checks<'a>) -> SmallVec<[Symbol<'a>; 4]> {
     let spf = checks.spf.and_then(|spf| policy.spf.symbol(spf.result.name(), &spf.domain));
+    let of_helo = checks.spf_of_helo.and_then(|spf| policy.spf.symbol_of_helo(spf.result.name(), &spf.domain));
     let results = checks.signatures.dkim.iter();
     let dkim = policy.dkim.symbol(results.map(|result| (result.status().name(), result.domain.as_deref().unwrap_or_default())));
     let dmarc = checks.dmarc.and_then(|dmarc| policy.dmarc.symbol(dmarc::found(dmarc, checks.signatures)));
-    rule_symbols(policy, checks.rules).into_iter().chain(spf).chain(dkim).chain(dmarc).collect()
+    rule_symbols(policy, checks.rules).into_iter().chain(spf).chain(of_helo).chain(dkim).chain(dmarc).collect()
 }
 
 async fn judge_and_store(

@@ -4,10 +4,12 @@ use crate::budget::Lookups;
 use crate::found::Found;
 use crate::last_dot::LastDot;
 use crate::shard::Shard;
+use futures_lite::future::or;
 use postring_auth::spf::{self, Session as SpfSession, Spf, SpfResult};
 use postring_control::Counter;
 use postring_handoff::Receipt;
 use postring_smtp::{Protocol, Session};
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ struct Checked {
     helo: Box<str>,
     reverse_path: Box<str>,
     spf: Found<Spf>,
+    /// Of the name it says in EHLO, if that is looked at as well and was there in time.
+    spf_of_helo: OnceCell<Spf>,
 }
 
 impl SenderCheck {
@@ -48,9 +52,17 @@ impl SenderCheck {
         if self.under_way.as_ref().is_some_and(|under_way| is_same(&under_way.checked)) {
             return;
         }
-        let found = Rc::new(Checked { helo: session.helo().into(), reverse_path: reverse_path.into(), spf: Found::default() });
+        let found = Rc::new(Checked {
+            helo: session.helo().into(),
+            reverse_path: reverse_path.into(),
+            spf: Found::default(),
+            spf_of_helo: OnceCell::new(),
+        });
         let (shard, lookups, checked) = (Rc::clone(shard), Rc::clone(lookups), Rc::clone(&found));
         let wait = Duration::from_millis(config.policy.spf.wait_ms);
+        // Of the null sender it is what is checked; of the sender's own domain it says nothing new.
+        let is_another = |(_, domain): (&str, &str)| !domain.eq_ignore_ascii_case(session.helo());
+        let checks_helo = config.policy.spf.check_helo && reverse_path.rsplit_once('@').is_some_and(is_another);
         let task = glommio::spawn_local(async move {
             let session = SpfSession {
                 client,
@@ -63,9 +75,16 @@ impl SenderCheck {
                 glommio::timer::sleep(wait).await;
                 late(&session)
             };
-            let spf = futures_lite::future::or(spf::check(&*lookups, session), too_long).await;
+            let spf = or(spf::check(&*lookups, session), too_long).await;
             shard.stats().add(counter(spf.result), 1);
             checked.spf.set(spf);
+            //= RFC 7208 section 2.3
+            //# It is RECOMMENDED that SPF verifiers not only check the "MAIL FROM" identity but also separately check the "HELO" identity
+            // Afterwards, and nobody waits for it: a slow or greedy domain in EHLO takes neither time nor questions from the sender's.
+            if checks_helo {
+                let of_helo = spf::check(&*lookups, SpfSession { mail_from: "", ..session }).await;
+                let _ = checked.spf_of_helo.set(of_helo);
+            }
         });
         self.under_way = Some(Box::new(UnderWay { checked: found, _task: task }));
     }
@@ -73,6 +92,11 @@ impl SenderCheck {
     /// What was found, once it is.
     pub(crate) async fn spf(&self, dot: &LastDot<'_>) -> Option<&Spf> {
         dot.wait(dot.answer(self.under_way.as_ref()?.checked.spf.wait())).await
+    }
+
+    /// What the name in EHLO says of the client, if it was asked beside the sender's and is known by now.
+    pub(crate) fn spf_of_helo(&self) -> Option<&Spf> {
+        self.under_way.as_ref()?.checked.spf_of_helo.get()
     }
 }
 

@@ -14,11 +14,15 @@ pub struct SpfConfig {
     pub check: bool,
     /// Milliseconds a check may take, from the first recipient on; then it is a temporary error, which counts nothing. Default 5000.
     pub wait_ms: u64,
+    /// Check the name in EHLO as well, beside the sender's domain. Default true.
+    pub check_helo: bool,
     /// Refuse at the last dot what the domain says is not its own ("fail") with 550 5.7.23 and the explanation of the domain, if it has one.
     /// Default false: DMARC asks the same and lets a signed mail pass.
     pub reject_fail: bool,
     /// Points of "fail". Default 1.
     pub fail_points: f64,
+    /// Points of "fail" of the name in EHLO: somebody uses a name whose owner says that he may not. Default 1.
+    pub helo_fail_points: f64,
     /// Points of "softfail". Default 0.
     pub softfail_points: f64,
     /// Points of "pass". Default -0.2.
@@ -34,8 +38,10 @@ impl Default for SpfConfig {
         Self {
             check: true,
             wait_ms: 5000,
+            check_helo: true,
             reject_fail: false,
-            // All four as rspamd has them.
+            helo_fail_points: 1.0,
+            // These four as rspamd has them.
             fail_points: 1.0,
             softfail_points: 0.0,
             pass_points: -0.2,
@@ -54,8 +60,14 @@ impl SpfConfig {
         if !(100..=30_000).contains(&self.wait_ms) {
             return Err(format!("policy.spf.wait_ms = {}: give a number from 100 to 30000", self.wait_ms));
         }
-        let points = [self.fail_points, self.softfail_points, self.pass_points, self.permerror_points];
+        let points = [self.fail_points, self.helo_fail_points, self.softfail_points, self.pass_points, self.permerror_points];
         points::check("policy.spf", &points)
+    }
+
+    /// The finding for a result of the name in EHLO; none but "fail" says anything.
+    #[must_use]
+    pub fn symbol_of_helo<'d>(&self, result: &str, name: &'d str) -> Option<Symbol<'d>> {
+        (result == "fail" && !self.dry_run).then(|| points::symbol("R_SPF_HELO_FAIL", self.helo_fail_points, name))
     }
 
     /// The finding for a result by its name in RFC 7208 section 2.6; `None` for one that says nothing.
@@ -87,6 +99,8 @@ mod tests {
         );
         assert_eq!(config.symbol("pass", "a.example").map(|symbol| symbol.weight_milli), Some(-200));
         assert_eq!(config.symbol("neutral", "a.example").or(config.symbol("none", "")).or(config.symbol("temperror", "")), None);
+        assert_eq!(config.symbol_of_helo("fail", "mx").map(|symbol| symbol.weight_milli), Some(1000));
+        assert_eq!(config.symbol_of_helo("softfail", "mx"), None);
         assert_eq!(SpfConfig { dry_run: true, ..config.clone() }.symbol("fail", "a.example"), None);
         assert!(SpfConfig { wait_ms: 0, ..config.clone() }.check().is_err());
         assert!(SpfConfig { fail_points: f64::NAN, ..config }.check().is_err());

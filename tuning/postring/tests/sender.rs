@@ -410,3 +410,27 @@ fn a_transaction_has_a_budget_of_questions() {
     system.run(&["reload"]);
     system.wait("the larger budget", || send("greedy.example", "again").starts_with("550 5.7.23 "));
 }
+
+/// The name in EHLO is looked at beside the sender's domain (RFC 7208 section 2.3).
+#[test]
+fn the_name_in_ehlo_says_who_may_use_it() {
+    let mut system = System::init();
+    let zone = "$TTL 60\n@ SOA ns h 1 60 60 60 60\n NS ns\n TXT \"v=spf1 ip4:127.0.66.0/24 -all\"\nns A 127.0.0.1\n\
+                mail TXT \"v=spf1 ip4:127.0.66.1 -all\"\n";
+    system.write_dns("football.zone", zone);
+    system.append_config(
+        "\n[[dns.zone]]\nname = \"football.example.com\"\nfile = \"dns/football.zone\"\n\
+         \n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\nmark_score = 0.5\n\n[policy.greylist]\ncheck = false\n",
+    );
+    system.append_config(common::RULES_DRY);
+    system.up();
+    for (client, word, result) in [("127.0.66.1", "own", "pass"), ("127.0.66.2", "borrowed", "fail")] {
+        assert!(send(&system, client, &format!("Subject: x\n\n{word}\n"), usize::MAX).starts_with("250"));
+        let text = unfolded(&system.delivered("new", word));
+        let fields = text.split_once("\nReceived-SPF: ").unwrap();
+        assert!(fields.0.contains("spf=pass ") && fields.0.contains(" smtp.mailfrom="), "{text}");
+        let helo = fields.0.split("; ").find(|field| field.contains("smtp.helo=mail.football.example.com")).unwrap();
+        assert!(helo.starts_with(&format!("spf={result} ")), "{text}");
+        assert_eq!(text.contains("R_SPF_HELO_FAIL(1.00)"), result == "fail", "{text}");
+    }
+}

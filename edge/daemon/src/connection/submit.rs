@@ -25,6 +25,7 @@ impl Connection {
             lists: self.check.known(),
             rules: self.rules.hits(),
             spf,
+            spf_of_helo: self.sender.spf_of_helo(),
             signatures: &signatures,
             dmarc: dmarc.as_ref(),
             helpers: &self.helpers,
