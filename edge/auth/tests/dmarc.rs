@@ -10,6 +10,7 @@
 //!   spf RESULT DOMAIN
 //!   dkim RESULT DOMAIN      pass, fail or temperror
 //!   sample NUMBER
+//!   no-doubt                errors spare nothing, because the sender has brought them about
 //!   list|walk|both = RESULT DISPOSITION [TEXT]      by the public suffix list, by the tree walk; the text is in the field or the reason
 //!   list|walk|both asks NAMES                       the questions, in their order, without "_dmarc." of TXT; a name asked for with "A " before
 //! ```
@@ -72,6 +73,7 @@ struct Case {
     spf: Option<Spf>,
     dkim: Vec<Verification>,
     sample: u8,
+    no_doubt: bool,
     /// Method, word, and what is expected.
     expected: Vec<(OrganizationalDomain, String, String)>,
 }
@@ -163,13 +165,15 @@ impl Case {
                     _ => self.dkim.push(signature(result, domain)),
                 }
             }
+            "no-doubt" => self.no_doubt = true,
             "sample" => self.sample = rest.parse().unwrap(),
             _ => panic!("{word:?} is no word of a scenario"),
         }
     }
 
     fn run(&self, organizational_domain: OrganizationalDomain) -> (Dmarc, Vec<String>) {
-        let settings = Settings { organizational_domain, sample: self.sample, ..Settings::default() };
+        let settings =
+            Settings { organizational_domain, sample: self.sample, doubt_spares: !self.no_doubt, ..Settings::default() };
         let message = format!("To: x@y.example\r\n{}\r\nFrom: body@body.example\r\n", self.header);
         let world = World { texts: self.world.texts.clone(), asked: RefCell::default() };
         let checked = check(&world, author(message.as_bytes()), self.spf.as_ref(), &self.dkim, &settings);

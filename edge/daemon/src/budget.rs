@@ -2,7 +2,8 @@
 //!
 //! Each check has limits of its own (RFC 7208 section 4.6.4, eight signatures, …), each question a budget of work in the resolver. This is the sum: a sender whose records
 //! lead from one to the next, and whose message carries as many signatures as are looked at, spends it, and what is asked beyond is a temporary error,
-//! which refuses nobody and counts for nobody.
+//! which counts for nobody. The policy of the author's domain is asked for all the same, and then no error spares a message from it: else whoever
+//! publishes a greedy record of his own could write in the name of others.
 
 use crate::shard::Shard;
 use postring_auth::Lookup;
@@ -40,6 +41,16 @@ impl Lookups {
         }
     }
 
+    /// True if something was not asked because of the budget.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent.get()
+    }
+
+    /// The resolver whatever was spent, for what has a small limit of its own.
+    pub(crate) fn beyond(&self) -> Beyond<'_> {
+        Beyond(self)
+    }
+
     fn may_ask(&self) -> bool {
         let questions = self.questions.get();
         if questions == 0 || self.octets.get() == 0 {
@@ -61,5 +72,14 @@ impl Lookup for Lookups {
         let resolved = self.shard.resolver().lookup(name, rtype).await;
         self.octets.set(self.octets.get().saturating_sub(resolved.octets()));
         resolved
+    }
+}
+
+/// [`Lookups::beyond`].
+pub(crate) struct Beyond<'a>(&'a Lookups);
+
+impl Lookup for Beyond<'_> {
+    async fn lookup(&self, name: &Name, rtype: Rtype) -> Resolved {
+        self.0.shard.resolver().lookup(name, rtype).await
     }
 }

@@ -94,7 +94,7 @@ impl ContentCheck {
         }
         let author = author(header);
         if let Ok(author) = &author {
-            dmarc::prefetch(shard, lookups, author);
+            dmarc::prefetch(shard, author);
         }
         *self = Self::Body(Box::new(Begun { verifier, author, header_bytes, taken: header_bytes }));
     }

@@ -18,9 +18,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Asks for the policy of an author, so that it is there when the message has ended.
-pub(crate) fn prefetch(shard: &Shard, lookups: &Lookups, author: &Domain) {
+pub(crate) fn prefetch(shard: &Shard, author: &Domain) {
     for name in dmarc::likely_questions(author, &settings(&shard.config().policy.dmarc, &shard.suffixes(), 0)) {
-        lookups.prefetch(&name, Rtype::TXT);
+        shard.resolver().prefetch(&name, Rtype::TXT);
     }
 }
 
@@ -46,7 +46,8 @@ pub(crate) async fn check(
         too_late(&author)
     };
     let suffixes = shard.suffixes();
-    let settings = settings(config, &suffixes, sample);
+    let settings = Settings { doubt_spares: !lookups.is_spent(), ..settings(config, &suffixes, sample) };
+    let lookups = &lookups.beyond();
     let checked = dmarc::check(lookups, author.clone(), Some(spf), &signatures.dkim, &settings);
     let dmarc = dot.wait(dot.answer(futures_lite::future::or(checked, late))).await;
     shard.stats().add(counter(dmarc.result), 1);
@@ -86,7 +87,12 @@ pub(crate) fn settings<'a>(config: &DmarcConfig, suffixes: &'a Suffixes, sample:
         Method::List => OrganizationalDomain::PublicSuffixList,
         Method::Walk => OrganizationalDomain::TreeWalk,
     };
-    Settings { organizational_domain, suffixes: suffixes.as_deref().unwrap_or(PublicSuffixes::built_in()), sample }
+    Settings {
+        organizational_domain,
+        suffixes: suffixes.as_deref().unwrap_or(PublicSuffixes::built_in()),
+        sample,
+        doubt_spares: true,
+    }
 }
 
 /// True if the chain passes, and a trusted sealer, with none but trusted ones after it, found the message to be its author's.

@@ -374,7 +374,7 @@ fn public_suffixes_are_the_administrators_and_a_dry_run_does_nothing() {
     assert!(error.contains("policy.dmarc.suffix_list: ") && error.contains("line 1 is no rule"), "{error}");
 }
 
-/// All that one message makes us ask comes from one budget; what is beyond it is nobody's fault.
+/// All that one message makes us ask comes from one budget; what is beyond it is nobody's fault, and no way around the policy of others.
 #[test]
 fn a_transaction_has_a_budget_of_questions() {
     let mut system = System::init();
@@ -386,10 +386,12 @@ fn a_transaction_has_a_budget_of_questions() {
             zone += &format!("m{list} MX 1 h{host}.m{list}\nh{host}.m{list} A 192.0.2.{host}\n");
         }
     }
+    zone += "_dmarc.strict TXT \"v=DMARC1; p=reject\"\nstrict TXT \"v=spf1 redirect=greedy.example\"\n";
     system.write_dns("greedy.zone", &zone);
     system.append_config(
         "\n[[dns.zone]]\nname = \"greedy.example\"\nfile = \"dns/greedy.zone\"\n\
          \n[policy]\ntrusted_networks = []\ngreeting_wait_ms = 0\nquestions_max = 40\n\n[policy.spf]\nreject_fail = true\n\
+         \n[policy.dmarc]\nreject = \"refuse\"\n\
          \n[policy.greylist]\ncheck = false\n",
     );
     system.append_config(common::RULES_DRY);
@@ -402,8 +404,12 @@ fn a_transaction_has_a_budget_of_questions() {
     assert!(send("plain.greedy.example", "plain").starts_with("550 5.7.23 "));
     assert!(send("greedy.example", "greedy").starts_with("250 "));
     assert!(unfolded(&system.delivered("new", "greedy")).contains("spf=temperror"));
+    // Its own policy is asked for all the same, and that SPF did not come to an end spares nobody.
+    let message = "From: a@strict.greedy.example\nSubject: strict\n\nstrict\n";
+    let reply = send_as(&system, "127.0.66.2", "a@strict.greedy.example", message, usize::MAX);
+    assert!(reply.starts_with("550 5.7.26 "), "{reply}");
     let spent = |system: &System| system.status().unwrap()["counters"]["budgets_spent_total"].as_u64();
-    system.wait("the count", || spent(&system) == Some(1));
+    system.wait("the count", || spent(&system) == Some(2));
 
     let text = std::fs::read_to_string(system.config()).unwrap();
     std::fs::write(system.config(), text.replace("questions_max = 40", "questions_max = 200")).unwrap();

@@ -23,12 +23,20 @@ pub struct Settings<'a> {
     pub suffixes: &'a PublicSuffixes,
     /// A random number from 0 to 99: the policy of a record with `pct=` is applied if it is below.
     pub sample: u8,
+    /// That the DNS could not say whether an aligned domain is authentic spares the message the policy (RFC 7489 section 6.6.2). False where the
+    /// sender has brought it about: by that anybody could be spared the policy of others.
+    pub doubt_spares: bool,
 }
 
 impl Default for Settings<'_> {
     /// The list the program was built with; every message is one of the sample.
     fn default() -> Self {
-        Self { organizational_domain: OrganizationalDomain::default(), suffixes: PublicSuffixes::built_in(), sample: 0 }
+        Self {
+            organizational_domain: OrganizationalDomain::default(),
+            suffixes: PublicSuffixes::built_in(),
+            sample: 0,
+            doubt_spares: true,
+        }
     }
 }
 
@@ -114,7 +122,8 @@ impl<L: Lookup> Check<'_, L> {
         //# If neither passes and one or both of them fail due to a temporary error, the Receiver evaluating the message is unable to
         //# conclude that the DMARC mechanism had a permanent failure; they therefore cannot apply the advertised DMARC policy.
         // An error of a domain that is not the author's changes nothing: else whoever lets his own DNS fail would be spared the policy of others.
-        if let Some(open) = dmarc.identifiers.iter().find(|identifier| identifier.aligned != Some(false)) {
+        let is_open = |identifier: &&Identifier| self.settings.doubt_spares && identifier.aligned != Some(false);
+        if let Some(open) = dmarc.identifiers.iter().find(is_open) {
             dmarc.result = DmarcResult::TempError;
             dmarc.reason = format!("the DNS could not say whether {open} is good for {}", self.author);
             return Ok(());

@@ -24,7 +24,7 @@ pub fn run(question: &DmarcQuestion, load: impl FnOnce() -> Result<Config, Strin
         receiver: &hostname,
         unix_seconds: now,
     };
-    let settings = Settings { organizational_domain, suffixes: &suffixes, sample: question.sample };
+    let settings = Settings { organizational_domain, suffixes: &suffixes, sample: question.sample, doubt_spares: true };
     let (spf, signatures, dmarc) = check(&config, async |lookup| {
         let spf = spf::check(lookup, session).await;
         let signatures = dkim::verify(lookup, &message, now).await;
