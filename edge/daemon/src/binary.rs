@@ -1,5 +1,5 @@
-//! Content that came as BINARYMIME, or with line ends that are none, becomes lines, before anybody but its signatures has looked at it. On a thread that may take its time: a copy of the content
-//! and a few passes over it, for the few who send so.
+//! Content that came as BINARYMIME, or with line ends that are none, becomes lines, before anybody but its signatures has looked at it. On a thread
+//! that may take its time: a copy of the content and a few passes over it, for the few who send so.
 
 use crate::shard::Shard;
 use postring_mail::Reply;
@@ -18,7 +18,7 @@ pub(crate) async fn to_lines(
     transaction: &Transaction,
 ) -> Result<(Slot, usize), Reply> {
     let content = shard.arena().bytes(&slot).get(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + content_bytes).map(<[u8]>::to_vec);
-    let content = content.unwrap_or_default();
+    let Some(content) = content else { return fail(shard, slot, &replies::LOCAL_ERROR) };
     let is_binary = transaction.binary;
     if !is_binary && memchr::memchr(0, &content).is_some() {
         return fail(shard, slot, &replies::NUL_OCTET);
@@ -39,8 +39,9 @@ pub(crate) async fn to_lines(
         let larger = shard.arena().acquire(end);
         larger.ok_or_else(|| replies::NO_SLOT.clone())?
     };
-    if let Some(place) = shard.arena().bytes_mut(&slot).get_mut(SLOT_HEAD_BYTES..end) {
-        place.copy_from_slice(&converted);
+    match shard.arena().bytes_mut(&slot).get_mut(SLOT_HEAD_BYTES..end) {
+        Some(place) => place.copy_from_slice(&converted),
+        None => return fail(shard, slot, &replies::LOCAL_ERROR),
     }
     Ok((slot, converted.len()))
 }

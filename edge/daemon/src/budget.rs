@@ -1,9 +1,9 @@
 //! What one transaction may ask of the DNS, all its checks together.
 //!
-//! Each check has limits of its own (RFC 7208 section 4.6.4, eight signatures, …), each question a budget of work in the resolver. This is the sum: a sender whose records
-//! lead from one to the next, and whose message carries as many signatures as are looked at, spends it, and what is asked beyond is a temporary error,
-//! which counts for nobody. The policy of the author's domain is asked for all the same, and then no error spares a message from it: else whoever
-//! publishes a greedy record of his own could write in the name of others.
+//! Each check has limits of its own (RFC 7208 section 4.6.4, eight signatures, …), each question a budget of work in the resolver. This is the sum: a
+//! sender whose records lead from one to the next, and whose message carries as many signatures as are looked at, spends it, and what is asked beyond
+//! is a temporary error, which counts for nobody. The policy of the author's domain is asked for all the same, and then no error spares a message
+//! from it: else whoever publishes a greedy record of his own could write in the name of others.
 
 use crate::shard::Shard;
 use postring_auth::Lookup;

@@ -31,11 +31,11 @@ pub struct EdgeConfig {
     /// Networks of SMTP proxies that may say for whom they speak with XCLIENT (Postfix's XCLIENT_README). Behind `proxy_networks` the
     /// client's own address counts. Default: none.
     pub xclient_networks: Vec<IpNet>,
-    /// VRFY says whether an address lives here: to a stranger, as many as its errors and idle commands allow. Default false: 252, send it and see. EXPN, which would tell
-    /// who is on a list, is not offered.
+    /// VRFY says whether an address lives here: to a stranger, as many as its errors and idle commands allow. Default false: 252, send it and see.
+    /// EXPN, which would tell who is on a list, is not offered.
     pub vrfy: bool,
-    /// A message with a bare CR or LF: "refuse" it (550 5.6.0), or "normalise": each becomes CR LF, once the message has ended by the one end there is, so that nothing can be
-    /// smuggled in either way; its signatures most likely break. Default "refuse": what sends so is broken or means harm.
+    /// A message with a bare CR or LF: "refuse" it (550 5.6.0), or "normalise": each becomes CR LF, once the message has ended by the one end there
+    /// is, so that nothing can be smuggled in either way; its signatures most likely break. Default "refuse": what sends so is broken or means harm.
     pub bare_line_ends: BareLineEnds,
     /// Scan messages before the answer to the last dot. Default true. With false nothing is refused for its content.
     pub scan: bool,

@@ -1,15 +1,16 @@
-//! Binary content becomes lines (RFC 3030): a message whose parts may be any octets is written so that a file of lines, and a server that speaks DATA, can have it.
+//! Binary content becomes lines (RFC 3030): a message whose parts may be any octets is written so that a file of lines, and a server that speaks
+//! DATA, can have it.
 //!
 //! ```text
 //!   content ── entity: header, body ──┬── multipart: preamble, parts between delimiters, each an entity
 //!                                     ├── message/rfc822: an entity
 //!                                     └── anything else: octets ── are they lines? ── as they are, or base64
 //! ```
-//! Only what must change does: the octets of a part that are no lines, its Content-Transfer-Encoding, and the word "binary" where it is not true any more. What each part
-//! stands for stays the same. Signatures over the message break; they are verified before.
+//! Only what must change does: the octets of a part that are no lines, its Content-Transfer-Encoding, and the word "binary" where it is not true any
+//! more. What each part stands for stays the same. Signatures over the message break; they are verified before.
 //!
-//! Delimiters are those of RFC 2046 section 5.1.1 to the letter: CR LF, two hyphens, the boundary, white space, CR LF. Everything is bounded: depth, parts, a header's octets. What cannot be
-//! read so is not guessed at ([`NotConvertible`]).
+//! Delimiters are those of RFC 2046 section 5.1.1 to the letter: CR LF, two hyphens, the boundary, white space, CR LF. Everything is bounded: depth,
+//! parts, a header's octets. What cannot be read so is not guessed at ([`NotConvertible`]).
 
 mod entity;
 mod field;

@@ -50,7 +50,8 @@ pub struct DelegateConfig {
 /// the message as it came. A recipient it refuses is refused alone where the client hears of each (PRDR, LMTP); else the message is. It may change
 /// header fields, the body, the sender, and the recipients: one it adds must have a mailbox here, or the message be from a user or a trusted network;
 /// what it wants and cannot have is a failure, and nothing of it is done. A message it wants put aside (quarantine) goes to the Junk folder; one it wants
-/// thrown away (discard), or sent to nobody, is refused. Several are asked in their order, each sees what the one before has changed. The scan comes after them.
+/// thrown away (discard), or sent to nobody, is refused. Several are asked in their order, each sees what the one before has changed. The scan comes
+/// after them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MilterConfig {
@@ -62,7 +63,8 @@ pub struct MilterConfig {
     /// Milliseconds for each of its answers, and for the connection. Default 10000.
     #[serde(default = "milter_timeout_ms")]
     pub timeout_ms: u64,
-    /// Milliseconds for all of a message, with a wait for a connection to be free. Default 60000: clients wait for the reply to the last dot for minutes (RFC 5321 section 4.5.3.2.6).
+    /// Milliseconds for all of a message, with a wait for a connection to be free. Default 60000: clients wait for the reply to the last dot for
+    /// minutes (RFC 5321 section 4.5.3.2.6).
     #[serde(default = "total_ms")]
     pub total_ms: u64,
     /// What happens if it does not come to an end: "accept" without it, or "defer" with 451 4.7.1. Default "accept": nothing is refused because

@@ -68,8 +68,8 @@ pub struct PolicyConfig {
     pub dnsbl_wait_ms: u64,
     /// Block lists asked by DNS about every client of port 25, each a table `[[policy.dnsbl]]`, see below. Default: none.
     pub dnsbl: Vec<DnsblConfig>,
-    /// Milliseconds for which a client without a good history waits for the greeting; one that speaks before breaks the rule `early_talk`, as senders of spam do that wait
-    /// for nobody. Default 2000: what postscreen waits when it is busy. 0: no wait, and no rule.
+    /// Milliseconds for which a client without a good history waits for the greeting; one that speaks before breaks the rule `early_talk`, as senders
+    /// of spam do that wait for nobody. Default 2000: what postscreen waits when it is busy. 0: no wait, and no rule.
     pub greeting_wait_ms: u64,
     /// Milliseconds, from the first recipient on, for which what the rules ask of the DNS may hold it up. Default 3000: then what is not known
     /// hits nothing.

@@ -7,7 +7,8 @@ use std::ops::Range;
 /// Takes fields out of a message: those for which `is_forged` is true, given a field's name and its value with the folding in it. What is left
 /// ends where the message ended; gives the number of octets by which it begins later.
 ///
-/// Cost: one pass over the header section, a line at a time; who calls it bounds its length ([`crate::header::is_too_long`]). Only if something is taken out, what stands before it is moved.
+/// Cost: one pass over the header section, a line at a time; who calls it bounds its length ([`crate::header::is_too_long`]). Only if something is
+/// taken out, what stands before it is moved.
 pub fn remove_fields(message: &mut [u8], is_forged: impl Fn(&[u8], &[u8]) -> bool) -> usize {
     let mut forged: SmallVec<[Range<usize>; 4]> = SmallVec::new();
     let mut at = 0;

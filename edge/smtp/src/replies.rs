@@ -43,6 +43,8 @@ replies! {
     NO_SLOT = 452 3 1 "Too many messages under way, try again later";
     /// RFC 5321 section 4.5.3.1.10.
     TOO_MANY_RECIPIENTS = 452 5 3 "Too many recipients, send to the rest in another transaction";
+    /// A mistake of ours.
+    LOCAL_ERROR = 451 3 0 "Error in processing, try again later";
     /// A look-up did not come to an end.
     LOOKUP_FAILED = 451 4 3 "The address could not be checked now, try again later";
     /// The credentials could not be checked.

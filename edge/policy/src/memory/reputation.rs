@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// `[policy.reputation]`: what the client's address (of IPv6 its /64) and the domain that authenticated the message have brought before. A message
-/// below `mark_score` counts as good, one from `junk_score` on as bad; what goes to Junk or is refused for the policy of its author (SPF, DMARC) says nothing; what the history itself adds does not count, and what lists and
-/// rules say of the client is not the domain's.
+/// below `mark_score` counts as good, one from `junk_score` on as bad; what goes to Junk or is refused for the policy of its author (SPF, DMARC) says
+/// nothing; what the history itself adds does not count, and what lists and rules say of the client is not the domain's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReputationConfig {

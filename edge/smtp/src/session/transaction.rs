@@ -140,7 +140,8 @@ impl<R> Session<R> {
 
     pub(super) fn recipient_answered(&mut self, recipient: TransactionRecipient, answer: RecipientAnswer, out: &mut Vec<u8>) {
         match answer {
-            // RFC 8689 section 4.2.1 lets it go to a verified server only. The sending side does not verify whom it speaks to, so it could only bounce: better said at once.
+            // RFC 8689 section 4.2.1 lets it go to a verified server only. The sending side does not verify whom it speaks to, so it could only
+            // bounce: better said at once.
             RecipientAnswer::Accept(targets)
                 if self.transaction.require_tls && targets.iter().any(|target| matches!(target, Target::Remote(_))) =>
             {

@@ -153,7 +153,8 @@ impl Courier {
             }
         };
         let Some((_, message)) = record::read_message(&body) else { return open.end(&UNREADABLE) };
-        // RFC 8689 section 4.2.1: to verified servers only. Nobody is verified here, so nobody gets it. The edge takes no such message for elsewhere; this is for the day it does.
+        // RFC 8689 section 4.2.1: to verified servers only. Nobody is verified here, so nobody gets it. The edge takes no such message for elsewhere;
+        // this is for the day it does.
         if errand.attempt.flags.has(EnvelopeFlags::REQUIRE_TLS) {
             return open.end(&NOT_VERIFIED);
         }

@@ -18,8 +18,9 @@ pub struct Acme {
     pub contact: Option<String>,
     /// Get the certificate of the host's own name (`tls.certificate`). Default true.
     pub own: bool,
-    /// How it is shown that a name is ours: "http-01", a file the authority fetches from port 80 of the name, or "dns-01", a record in the zone of the name, which must be
-    /// one that is served here: of a domain of the directory, or of a file that may be updated (`update_keys`). Default "http-01".
+    /// How it is shown that a name is ours: "http-01", a file the authority fetches from port 80 of the name, or "dns-01", a record in the zone of
+    /// the name, which must be one that is served here: of a domain of the directory, or of a file that may be updated (`update_keys`). Default
+    /// "http-01".
     pub challenge: Challenge,
     /// Addresses for http-01, port 80 of what the names lead to, like ["192.0.2.1:80"]; nothing else is answered there. Not those of `listen.http`.
     /// Default: none.

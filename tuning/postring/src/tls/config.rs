@@ -30,8 +30,8 @@ pub struct Tls {
     pub profile: Profile,
     /// The same for the ports of users (submission, submissions). Default: as `profile`.
     pub submission_profile: Option<Profile>,
-    /// "ask": ask clients of port 25 for a certificate; who has none is as welcome, who shows one must have its key. Costs a few hundred bytes a handshake, and some
-    /// old senders stumble over it. Default "off".
+    /// "ask": ask clients of port 25 for a certificate; who has none is as welcome, who shows one must have its key. Costs a few hundred bytes a
+    /// handshake, and some old senders stumble over it. Default "off".
     pub client_certificates: ClientCertificates,
     /// Certificates from an authority, a table `[tls.acme]`, see below. Default: none; the files are somebody else's to write.
     pub acme: Option<Acme>,

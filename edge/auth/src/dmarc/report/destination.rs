@@ -1,4 +1,5 @@
-//! Where a report may go: the domain says where it wants it, and whoever is to get it must have agreed, or reports would be a way to fill the mailboxes of others.
+//! Where a report may go: the domain says where it wants it, and whoever is to get it must have agreed, or reports would be a way to fill the
+//! mailboxes of others.
 
 use crate::Lookup;
 use crate::dmarc::{Domain, Record, ReportAddress, Settings, organization};
