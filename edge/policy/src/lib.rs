@@ -75,7 +75,8 @@ pub struct PolicyConfig {
     /// hits nothing.
     pub rules_wait_ms: u64,
     /// Questions of the DNS for all checks of one transaction together, whether the answer is in memory or not; beyond, nothing more is found out of
-    /// it, which refuses nobody. Default 200: SPF may come to a hundred (RFC 7208 section 4.6.4), signatures to 24, all else to twenty.
+    /// it, and only what the author's domain asks for (DMARC) is still applied. Default 200: SPF may come to a hundred (RFC 7208 section 4.6.4), that
+    /// of the name in EHLO takes what is left, signatures come to 24, all else to twenty.
     pub questions_max: u32,
     /// Octets of their answers. Default 262144.
     pub answer_bytes_max: usize,
