@@ -4,6 +4,7 @@
 use crate::shard::Shard;
 use postring_mail::Reply;
 use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
+use postring_mail::lines::normalised;
 use postring_ring::Slot;
 use postring_smtp::{Transaction, replies};
 
@@ -23,8 +24,7 @@ pub(crate) async fn to_lines(
     if !is_binary && memchr::memchr(0, &content).is_some() {
         return fail(shard, slot, &replies::NUL_OCTET);
     }
-    let convert =
-        move || if is_binary { postring_mime::to_lines(&content) } else { Ok(Some(postring_mime::normalised(&content))) };
+    let convert = move || if is_binary { postring_mime::to_lines(&content) } else { Ok(Some(normalised(&content))) };
     let converted = match glommio::executor().spawn_blocking(convert).await {
         Ok(None) => return Ok((slot, content_bytes)),
         Ok(Some(converted)) if converted.len() as u64 <= MESSAGE_BYTES_CEILING => converted,

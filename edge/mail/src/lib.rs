@@ -9,6 +9,7 @@ pub mod date;
 pub mod dsn;
 pub mod envelope;
 pub mod limits;
+pub mod lines;
 pub mod path;
 pub mod reply;
 pub mod slot;

@@ -2,6 +2,7 @@
 
 use crate::edits::{EDIT_BYTES_MAX, EDITS_MAX, Edit};
 use postring_mail::limits::MESSAGE_BYTES_CEILING;
+use postring_mail::lines::normalised;
 
 /// Recipients one milter may add to a message or take away.
 pub const RECIPIENT_CHANGES_MAX: usize = 100;
@@ -103,19 +104,8 @@ impl Collector {
 //= RFC 5321 section 2.3.8
 //# SMTP client implementations MUST NOT transmit these characters except when they are intended as line terminators
 fn lines(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + body.len() / 32 + 2);
-    let mut rest = body.iter().copied().peekable();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'\r' => {
-                rest.next_if_eq(&b'\n');
-                out.extend_from_slice(b"\r\n");
-            }
-            b'\n' => out.extend_from_slice(b"\r\n"),
-            0 => out.push(b'?'),
-            other => out.push(other),
-        }
-    }
+    let mut out = normalised(body);
+    out.iter_mut().filter(|octet| **octet == 0).for_each(|octet| *octet = b'?');
     if !out.is_empty() && !out.ends_with(b"\r\n") {
         out.extend_from_slice(b"\r\n");
     }

@@ -14,13 +14,10 @@
 
 mod entity;
 mod field;
-mod lines;
-
-pub use lines::{are_lines, normalised};
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use entity::{Entity, Kind, Transfer};
+use postring_mail::lines::are_lines;
 use std::ops::Range;
 
 /// Parts within parts.

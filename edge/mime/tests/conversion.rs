@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use base64::Engine;
-use postring_mime::{NotConvertible, are_lines, fuzz_to_lines, to_lines};
+use postring_mail::lines::are_lines;
+use postring_mime::{NotConvertible, fuzz_to_lines, to_lines};
 use proptest::prelude::*;
 use std::path::Path;
 

@@ -7,11 +7,11 @@ use crate::shard::Shard;
 use postring_handoff::Receipt;
 use postring_mail::Reply;
 use postring_mail::dsn::Notify;
-use postring_mail::limits::SLOT_HEAD_BYTES;
+use postring_mail::limits::{MESSAGE_BYTES_CEILING, SLOT_HEAD_BYTES};
 use postring_milter::edits::header_end;
 use postring_milter::{Changes, RecipientChange};
 use postring_ring::Slot;
-use postring_smtp::{Answer, RecipientAnswer, Session, Target, Transaction, TransactionRecipient};
+use postring_smtp::{Answer, RecipientAnswer, Session, Target, Transaction, TransactionRecipient, replies};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -137,30 +137,36 @@ fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
 
-/// Puts a body in the place of the one there is, in a larger slot if this one has no room; where the message ends then. `None`, and nothing is
-/// changed, if no slot has.
+/// Octets of the largest slots: more of a message is nowhere to be put.
+const SLOT_BYTES_MAX: u64 = SLOT_HEAD_BYTES as u64 + MESSAGE_BYTES_CEILING;
+
+/// Puts a body in the place of the one there is, in a larger slot if this one has no room; where the message ends then.
 ///
 /// Cost: a copy of the body; of the header too where the slot changes.
-pub(super) fn replace_body(shard: &Shard, slot: &mut Slot, range: Range<usize>, body: &[u8]) -> Option<usize> {
+///
+/// # Errors
+/// The reply, if no slot has room, for now or ever.
+pub(super) fn replace_body(shard: &Shard, slot: &mut Slot, range: Range<usize>, body: &[u8]) -> Result<usize, &'static Reply> {
     let mut arena = shard.arena();
-    let (fields, content) = header_end(arena.bytes(slot).get(range.clone())?);
-    let (mut start, has_end) = (range.start.checked_add(content)?, content > fields);
+    let (fields, content) = header_end(arena.bytes(slot).get(range.clone()).ok_or(&replies::LOCAL_ERROR)?);
+    let (mut start, has_end) = (range.start.saturating_add(content), content > fields);
     // What is behind an empty line only is content.
     let between: &[u8] = if has_end || body.is_empty() { b"" } else { b"\r\n" };
-    let end = start.checked_add(between.len())?.checked_add(body.len())?;
+    let end = start.saturating_add(between.len()).saturating_add(body.len());
+    if end as u64 > SLOT_BYTES_MAX {
+        return Err(&replies::TOO_LARGE);
+    }
     if end > arena.capacity(slot) {
-        let kept = arena.bytes(slot).get(..start)?.to_vec();
-        let larger = arena.acquire(end)?;
-        if let Some(place) = arena.bytes_mut(&larger).get_mut(..start) {
-            place.copy_from_slice(&kept);
-        }
+        let kept = arena.bytes(slot).get(..start).ok_or(&replies::LOCAL_ERROR)?.to_vec();
+        let larger = arena.acquire(end).ok_or(&replies::NO_SLOT)?;
         arena.release(std::mem::replace(slot, larger));
+        arena.bytes_mut(slot).get_mut(..start).ok_or(&replies::LOCAL_ERROR)?.copy_from_slice(&kept);
     }
     let memory = arena.bytes_mut(slot);
     for piece in [between, body] {
-        memory.get_mut(start..start + piece.len())?.copy_from_slice(piece);
+        memory.get_mut(start..start + piece.len()).ok_or(&replies::LOCAL_ERROR)?.copy_from_slice(piece);
         start += piece.len();
     }
     debug_assert!(start == end && start >= SLOT_HEAD_BYTES);
-    Some(end)
+    Ok(end)
 }

@@ -13,7 +13,7 @@ use postring_milter::edits::{self, header_end};
 use postring_milter::{Edit, Envelope, Judgement, Verdict, for_all};
 use postring_policy::helpers::{DelegateAt, Service};
 use postring_ring::Slot;
-use postring_smtp::{Protocol, Session, replies};
+use postring_smtp::{Protocol, Session};
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -209,7 +209,7 @@ fn obey(
     };
     if let Some(body) = &changes.body {
         // Not as if it had not been asked: whoever fills the slots would get mail past it.
-        taken.range.end = replace_body(shard, slot, taken.range.clone(), body).ok_or_else(|| replies::NO_SLOT.clone())?;
+        taken.range.end = replace_body(shard, slot, taken.range.clone(), body).map_err(Clone::clone)?;
     }
     taken.envelope = envelope;
     taken.junk |= judgement.quarantined;

@@ -10,6 +10,7 @@ use postring_auth::dmarc::report::{Collected, DomainReport, Metadata, write_xml}
 use postring_control::ShardSpeaker;
 use postring_policy::dmarc_reports::DmarcReportsConfig;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -192,7 +193,7 @@ impl Reporter {
             value
         });
         let mut periods: Vec<Value> = periods.collect();
-        periods.push(overview(&read(&Period::current(&self.folder)), &[]));
+        periods.push(overview(&read(&Period::current(&self.folder)), &BTreeSet::new()));
         json!({ "periods": periods, "on": self.config().is_on() })
     }
 
@@ -235,7 +236,7 @@ impl Reporter {
             let before = outcome.failed.len();
             let collected = read(&period.path(&self.folder, "rows"));
             let sent = period.sent(&self.folder);
-            for (domain, report) in collected.domains().filter(|(domain, _)| !sent.iter().any(|sent| sent == domain.as_str())) {
+            for (domain, report) in collected.domains().filter(|(domain, _)| !sent.contains(domain.as_str())) {
                 if self.ending.load(Ordering::Relaxed) {
                     return outcome;
                 }
@@ -319,13 +320,13 @@ fn read(path: &Path) -> Collected {
 }
 
 /// What an operator sees of a period.
-fn overview(collected: &Collected, sent: &[String]) -> Value {
+fn overview(collected: &Collected, sent: &BTreeSet<String>) -> Value {
     let domains: Vec<Value> = collected
         .domains()
         .map(|(domain, report)| {
             let to: Vec<&str> = report.record.aggregate_addresses.iter().map(|address| address.uri.as_str()).collect();
             json!({ "domain": domain.as_str(), "messages": report.messages(), "to": to,
-                "sent": sent.iter().any(|sent| sent == domain.as_str()) })
+                "sent": sent.contains(domain.as_str()) })
         })
         .collect();
     json!({ "domains": domains, "messages_left_out": collected.left_out() })

@@ -7,6 +7,7 @@
 //! ```
 //! None is synced: a machine that loses its power loses the last rows, and a line that was cut is read over.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -243,7 +244,7 @@ impl Period {
     }
 
     /// The domains that have been told.
-    pub(super) fn sent(self, folder: &Path) -> Vec<String> {
+    pub(super) fn sent(self, folder: &Path) -> BTreeSet<String> {
         fs::read_to_string(self.path(folder, "sent")).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
@@ -291,7 +292,7 @@ mod tests {
         assert_eq!(Period::all(&folder, unix()).len(), 1);
         period.note_sent(&folder, "a.example").unwrap();
         period.note_sent(&folder, "b.example").unwrap();
-        assert_eq!(period.sent(&folder), ["a.example", "b.example"]);
+        assert_eq!(period.sent(&folder), ["a.example", "b.example"].map(str::to_owned).into());
         assert_eq!(Period::all(&folder, unix() + KEEP_DAYS * DAY_SECONDS), []);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         writer.end();

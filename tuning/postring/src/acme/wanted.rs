@@ -4,7 +4,7 @@ use crate::tls::Tls;
 use crate::tls::certificate::Certificate;
 use postring_transport::tls::names::covers;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -100,13 +100,21 @@ impl Wanted {
     }
 }
 
-/// Writes a file anew, whole or not at all.
+/// Writes a file anew, whole or not at all, and lastingly: a key that is gone takes its TLSA records along.
 pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Result<(), String> {
-    let new = path.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    let written = options.open(&new).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.and_then(|()| fs::rename(&new, path)).map_err(|error| format!("{}: {error}", path.display()))
+    let wrong = |error: io::Error| format!("{}: {error}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Its own name: `mx.pem` and `mx.key` must not meet in one file. Made anew: one that was left behind keeps the mode it had.
+    let new = path.with_added_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
+        _ => {}
+    }
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new);
+    file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path))
+        .and_then(|()| fs::File::open(folder)?.sync_all())
+        .map_err(wrong)
 }
 
 #[cfg(test)]
@@ -130,6 +138,21 @@ mod tests {
         assert!(!wanted.request().unwrap().is_empty());
         // Another's chain is not taken.
         assert!(wanted.take(&pair("mx.example.org", (0, 100)).certificate_pem).is_err());
+    }
+
+    #[test]
+    fn a_key_is_private_whatever_was_left_behind() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        for left in ["k.new", "k.key.new"] {
+            fs::write(folder.path().join(left), "left").unwrap();
+            fs::set_permissions(folder.path().join(left), PermissionsExt::from_mode(0o644)).unwrap();
+        }
+        let key = folder.path().join("k.key");
+        replace(&key, "secret", 0o600).unwrap();
+        assert_eq!(fs::read_to_string(&key).unwrap(), "secret");
+        assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!folder.path().join("k.key.new").exists());
     }
 
     #[test]
